@@ -1,0 +1,260 @@
+-- activity: the feed (mission control's envelope), the audit log, and how
+-- consumers read event tables exactly. Algorithm: activity/ticks.c.
+
+CREATE FUNCTION activity_add(type text, entity_type text, entity_id text,
+  campaign_id uuid DEFAULT NULL, payload jsonb DEFAULT '{}', task_id uuid DEFAULT NULL)
+RETURNS uuid
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO entrestate.activity_events
+    (tenant_id, recorded_at, id, type, entity_type, entity_id, campaign_id, task_id, actor, payload)
+  VALUES (entrestate.current_tenant(), entrestate.clock_now(), entrestate.uuid_v7(),
+    activity_add.type, activity_add.entity_type, activity_add.entity_id, activity_add.campaign_id,
+    activity_add.task_id, entrestate.current_actor(), coalesce(activity_add.payload, '{}'))
+  RETURNING id
+$$;
+COMMENT ON FUNCTION activity_add(text, text, text, uuid, jsonb, uuid) IS
+'Internal: records an event of the feed in the context''s tenant. The payload carries references, never personal data (L8).';
+
+CREATE FUNCTION audit_add(action text, target_type text, target_id text, detail jsonb) RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO entrestate.audit_log
+    (tenant_id, recorded_at, id, action, actor, member_role, login_role, target_type, target_id, detail)
+  VALUES (entrestate.current_tenant(), entrestate.clock_now(), entrestate.uuid_v7(),
+    audit_add.action, entrestate.current_actor(), entrestate.current_member_role(), session_user,
+    audit_add.target_type, audit_add.target_id, coalesce(audit_add.detail, '{}'))
+$$;
+COMMENT ON FUNCTION audit_add(text, text, text, jsonb) IS
+'Internal: records who did what in the context''s tenant.';
+
+CREATE FUNCTION activity_feed(before uuid DEFAULT NULL, max_rows integer DEFAULT 50,
+  campaign uuid DEFAULT NULL)
+RETURNS TABLE (event jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- PL/pgSQL: it checks first; the page starts where the last one's id says.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('activity.read');
+  upto timestamptz := 'infinity';
+BEGIN
+  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
+  END IF;
+  IF before IS NOT NULL THEN
+    -- the id carries the instant (RFC 9562): a millisecond, rounded down
+    upto := timestamptz 'epoch' + ((('x' || left(translate(before::text, '-', ''), 12))::bit(48)::bigint + 1) || ' milliseconds')::interval;
+  END IF;
+  RETURN QUERY
+  SELECT jsonb_strip_nulls(jsonb_build_object(
+    'id', e.id, 'type', e.type, 'entityType', e.entity_type, 'entityId', e.entity_id,
+    'taskId', e.task_id, 'campaignId', e.campaign_id, 'actor', e.actor,
+    'timestamp', e.recorded_at, 'payload', e.payload))
+  FROM entrestate.activity_events e
+  WHERE e.tenant_id = t AND e.recorded_at <= upto
+    AND (before IS NULL OR e.id < before)
+    AND (activity_feed.campaign IS NULL OR e.campaign_id = activity_feed.campaign)
+  ORDER BY e.tenant_id DESC, e.recorded_at DESC, e.id DESC
+  LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION activity_feed(uuid, integer, uuid) IS
+'The tenant''s feed, newest first, in mission control''s envelope {id, type, entityType, entityId, taskId, campaignId, timestamp, payload}; before: id of the last event of the page before. Capability: activity.read. Errors: 22023. (C12)';
+GRANT EXECUTE ON FUNCTION activity_feed(uuid, integer, uuid) TO entrestate_app;
+
+CREATE FUNCTION audit_list(before timestamptz DEFAULT NULL, max_rows integer DEFAULT 50)
+RETURNS TABLE (recorded_at timestamptz, id uuid, action text, actor text, member_role text,
+  login_role text, target_type text, target_id text, detail jsonb)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('audit.read');
+BEGIN
+  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
+  END IF;
+  RETURN QUERY
+  SELECT a.recorded_at, a.id, a.action, a.actor, a.member_role, a.login_role, a.target_type,
+    a.target_id, a.detail
+  FROM entrestate.audit_log a
+  WHERE a.tenant_id = t AND a.recorded_at < coalesce(before, 'infinity')
+  ORDER BY a.tenant_id DESC, a.recorded_at DESC, a.id DESC
+  LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION audit_list(timestamptz, integer) IS
+'The tenant''s audit log, newest first. Capability: audit.read. Errors: 22023. (C11)';
+GRANT EXECUTE ON FUNCTION audit_list(timestamptz, integer) TO entrestate_app;
+
+-- Epochs, ticks, consumers.
+
+CREATE FUNCTION current_epoch() RETURNS smallint
+LANGUAGE c VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'activity_current_epoch';
+COMMENT ON FUNCTION current_epoch() IS
+'Internal: the epoch of this cluster''s transaction ids; opens a new one after a restore into another cluster.';
+
+CREATE FUNCTION event_epoch() RETURNS smallint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'activity_event_epoch';
+COMMENT ON FUNCTION event_epoch() IS
+'Internal: current_epoch(), remembered by the session; default of the epoch column of event tables.';
+
+CREATE FUNCTION tick() RETURNS bigint
+LANGUAGE c VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'activity_tick';
+COMMENT ON FUNCTION tick() IS
+'Records the transaction snapshot that ends one batch of every consumer and begins the next, and wakes listeners of the channel entrestate_tick (empty payload); returns the tick. Must be a transaction of its own. For entrestate_worker. Errors: 25001. (C12, A20)';
+GRANT EXECUTE ON FUNCTION tick() TO entrestate_worker;
+
+CREATE FUNCTION consumer_create(name text, from_start boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+BEGIN
+  PERFORM entrestate.arg_text('name', name, 100);
+  INSERT INTO entrestate.consumers (name, tick_id, finished_epoch, created_at)
+  SELECT consumer_create.name, last.tick_id, last.epoch - 1, entrestate.clock_now()
+  FROM (VALUES (1)) one
+  LEFT JOIN (SELECT * FROM entrestate.ticks t ORDER BY t.tick_id DESC LIMIT 1) last
+    ON NOT from_start
+  ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('CONFLICT', 'a consumer of this name exists already');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION consumer_create(text, boolean) IS
+'Registers a consumer of the event tables, from the first event or from the last tick on. For entrestate_worker and entrestate_auditor. Errors: 23505, 22004. (C12, D17)';
+
+CREATE FUNCTION consumer_drop(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- PL/pgSQL: it checks.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+BEGIN
+  DELETE FROM entrestate.consumers c WHERE c.name = consumer_drop.name;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such consumer');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION consumer_drop(text) IS
+'Forgets a consumer. For entrestate_worker and entrestate_auditor. Errors: P0002.';
+
+CREATE FUNCTION consumer_next(name text, max_ticks integer DEFAULT 100)
+RETURNS TABLE (batch bigint, epoch smallint, after pg_snapshot, upto pg_snapshot)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- PL/pgSQL: it checks, locks and answers.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  c entrestate.consumers;
+  first entrestate.ticks;
+  last entrestate.ticks;
+  closed smallint;
+BEGIN
+  IF max_ticks IS NULL OR max_ticks < 1 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'max_ticks is a number from 1 up');
+  END IF;
+  SELECT * INTO c FROM entrestate.consumers s WHERE s.name = consumer_next.name FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such consumer', NULL,
+      'Register it with consumer_create().');
+  END IF;
+  SELECT * INTO first FROM entrestate.ticks t
+  WHERE t.tick_id > coalesce(c.tick_id, 0) ORDER BY t.tick_id LIMIT 1;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  SELECT * INTO last FROM entrestate.ticks t WHERE t.tick_id = c.tick_id;
+
+  -- A batch never spans two epochs: the rest of a closed one comes first, and
+  -- by itself (upto NULL, a negative batch).
+  SELECT min(e.epoch) INTO closed FROM entrestate.epochs e
+  WHERE e.epoch < first.epoch AND e.epoch > coalesce(c.finished_epoch, 0);
+  IF closed IS NOT NULL THEN
+    RETURN QUERY SELECT -first.tick_id, closed,
+      CASE WHEN last.epoch = closed THEN last.snapshot END, NULL::pg_snapshot;
+    RETURN;
+  END IF;
+  RETURN QUERY
+  SELECT b.tick_id, b.epoch, CASE WHEN last.epoch = b.epoch THEN last.snapshot END, b.snapshot
+  FROM (SELECT * FROM entrestate.ticks t
+        WHERE t.tick_id >= first.tick_id AND t.epoch = first.epoch
+        ORDER BY t.tick_id LIMIT max_ticks) b
+  ORDER BY b.tick_id DESC LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION consumer_next(text, integer) IS
+'The consumer''s next batch, at most max_ticks ticks long: what became visible between the snapshots after (NULL: from the start) and upto (NULL: the rest of a closed epoch). No row: nothing new. The same batch comes again until consumer_done(). For entrestate_worker and entrestate_auditor. Errors: P0002, 22023. (C12, D17)';
+
+CREATE FUNCTION consumer_done(name text, batch bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- PL/pgSQL: it checks, locks and writes.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  c entrestate.consumers;
+BEGIN
+  SELECT * INTO c FROM entrestate.consumers s WHERE s.name = consumer_done.name FOR UPDATE;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such consumer');
+  END IF;
+  IF batch IS NULL OR NOT EXISTS (SELECT FROM entrestate.ticks t
+       WHERE t.tick_id = abs(batch) AND t.tick_id > coalesce(c.tick_id, 0)) THEN
+    PERFORM entrestate.raise('WRONG_STATE', 'this batch is not open', NULL,
+      'Finish the batch that consumer_next() gave.');
+  END IF;
+  IF batch > 0 THEN
+    UPDATE entrestate.consumers s SET tick_id = batch, updated_at = entrestate.clock_now()
+    WHERE s.name = consumer_done.name;
+  ELSE
+    UPDATE entrestate.consumers s SET updated_at = entrestate.clock_now(), finished_epoch = (
+      SELECT min(e.epoch) FROM entrestate.epochs e WHERE e.epoch > coalesce(c.finished_epoch, 0))
+    WHERE s.name = consumer_done.name;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION consumer_done(text, bigint) IS
+'Marks a batch of consumer_next() as consumed; in the transaction that stores what was made of it, both or neither. For entrestate_worker and entrestate_auditor. Errors: P0002, 55000.';
+
+CREATE FUNCTION consumer_events(like_table anyelement, epoch smallint, after pg_snapshot, upto pg_snapshot)
+RETURNS SETOF anyelement
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL: the table comes with the call, and with it its row type. INVOKER:
+-- what the caller may see is for row security to say.
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  t text := (SELECT c.oid::regclass::text FROM pg_class c
+             WHERE c.reltype = pg_typeof(like_table)::oid AND c.relnamespace = 'entrestate'::regnamespace);
+BEGIN
+  IF t IS NULL OR epoch IS NULL THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'consumer_events() reads an event table of entrestate', NULL,
+      'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).');
+  END IF;
+  IF upto IS NULL THEN
+    -- the rest of a closed epoch: what its last snapshot did not see
+    RETURN QUERY EXECUTE format('SELECT * FROM %s e WHERE e.epoch = $1
+      AND ($2 IS NULL OR NOT pg_visible_in_snapshot(e.txid, $2))', t) USING epoch, after;
+  ELSIF after IS NULL THEN
+    RETURN QUERY EXECUTE format('SELECT * FROM %s e WHERE e.epoch = $1
+      AND e.txid < pg_snapshot_xmax($2) AND pg_visible_in_snapshot(e.txid, $2)', t) USING epoch, upto;
+  ELSE
+    -- Never from xmin(after): one old transaction would make it long. What was
+    -- under way at the last tick is looked up transaction by transaction.
+    RETURN QUERY EXECUTE format('SELECT * FROM %1$s e WHERE e.epoch = $1
+      AND e.txid >= pg_snapshot_xmax($2) AND e.txid < pg_snapshot_xmax($3)
+      AND pg_visible_in_snapshot(e.txid, $3)
+      UNION ALL
+      SELECT e.* FROM pg_snapshot_xip($2) AS x JOIN %1$s e ON e.epoch = $1 AND e.txid = x
+      WHERE pg_visible_in_snapshot(x, $3)', t) USING epoch, after, upto;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION consumer_events(anyelement, smallint, pg_snapshot, pg_snapshot) IS
+'The rows of an event table in a batch of consumer_next(): consumer_events(NULL::entrestate.sender_events, epoch, after, upto). Row security applies: an auditor sees all tenants. Not on a standby. Errors: 22023. (C12, D17)';
+
+GRANT EXECUTE ON FUNCTION consumer_create(text, boolean), consumer_drop(text),
+  consumer_next(text, integer), consumer_done(text, bigint),
+  consumer_events(anyelement, smallint, pg_snapshot, pg_snapshot)
+  TO entrestate_worker, entrestate_auditor;

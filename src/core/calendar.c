@@ -1,0 +1,109 @@
+/*
+ * calendar.c
+ *		Delays by the calendar of a place.
+ *
+ * Days and months are added to the local date, hours and less exactly.  A
+ * local time that a change of the clocks skips is the first instant after the
+ * gap; one that occurs twice is its first.  The session's TimeZone and
+ * DateStyle play no part (PostgreSQL's own timestamptz + interval uses them,
+ * and chooses differently in gaps and folds).
+ */
+#include "core/core.h"
+
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+
+#define UNIX_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+
+/*
+ * local_to_instant returns the first instant (Unix seconds) at which the
+ * clocks of a zone show "local" (seconds as if it were UTC) or later.
+ */
+static pg_time_t
+local_to_instant(pg_time_t local, const pg_tz *tz)
+{
+	pg_time_t	from = local - 2 * SECS_PER_DAY;	/* no zone is that far off */
+
+	for (;;)
+	{
+		long		before,
+					after;
+		int			before_dst,
+					after_dst;
+		pg_time_t	boundary;
+		int			rc = pg_next_dst_boundary(&from, &before, &before_dst,
+											  &boundary, &after, &after_dst, tz);
+
+		if (rc <= 0 || local - before < boundary)
+			return local - before;	/* no change any more, or before it */
+		if (local - after < boundary)
+			return boundary;	/* in the gap */
+		from = boundary;
+	}
+}
+
+/* es_add_delay adds a delay by the calendar of a zone. */
+TimestampTz
+es_add_delay(TimestampTz at, const Interval *delay, pg_tz *tz)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			offset;
+	int64		result = at;
+
+	if (delay->month != 0 || delay->day != 0)
+	{
+		int			day;
+		pg_time_t	local;
+
+		if (timestamp2tm(at, &offset, &tm, &fsec, NULL, tz) != 0)
+			goto out_of_range;
+		if (delay->month != 0)
+		{
+			int			months = tm.tm_year * 12 + tm.tm_mon - 1 + delay->month;
+
+			tm.tm_year = months / 12;
+			tm.tm_mon = months % 12 + 1;
+			/* the 31st of a shorter month is its last day */
+			day = day_tab[isleap(tm.tm_year)][tm.tm_mon - 1];
+			if (tm.tm_mday > day)
+				tm.tm_mday = day;
+		}
+		day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + delay->day;
+		local = (pg_time_t) (day - UNIX_EPOCH_JDATE) * SECS_PER_DAY +
+			(tm.tm_hour * 60 + tm.tm_min) * 60 + tm.tm_sec;
+		result = (local_to_instant(local, tz) - UNIX_SHIFT) * USECS_PER_SEC + fsec;
+	}
+	result += delay->time;
+	if (IS_VALID_TIMESTAMP(result))
+		return result;
+
+out_of_range:
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("timestamp out of range")));
+}
+
+/* es_zone finds a time zone; raises when there is no such name. */
+pg_tz *
+es_zone(const char *name)
+{
+	pg_tz	   *tz = pg_tzset(name);
+
+	if (tz == NULL || !pg_tz_acceptable(tz))
+		ereport(ERROR,
+				(errcode(es_errcode(ES_INVALID_INPUT)),
+				 errmsg("time zone \"%s\" not recognized", name)));
+	return tz;
+}
+
+PG_FUNCTION_INFO_V1(core_add_delay);
+
+Datum
+core_add_delay(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(es_add_delay(PG_GETARG_TIMESTAMPTZ(0),
+									   PG_GETARG_INTERVAL_P(1),
+									   es_zone(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
+}

@@ -1,0 +1,37 @@
+/*
+ * compat.h
+ *		Every difference between the supported PostgreSQL versions, and
+ *		nothing else.  No other file of ours looks at PG_VERSION_NUM, but
+ *		for tenancy/jwt.c's JSON lexer, which says so itself.
+ */
+#ifndef ENTRESTATE_COMPAT_H
+#define ENTRESTATE_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "entrestate needs PostgreSQL 15 or newer"
+#endif
+
+/* 17 moved the local transaction id into a struct of PGPROC. */
+#if PG_VERSION_NUM >= 170000
+#define ES_PROC_LXID(proc) ((proc)->vxid.lxid)
+#else
+#define ES_PROC_LXID(proc) ((proc)->lxid)
+#endif
+
+/* 16 renamed the ownership check. */
+#if PG_VERSION_NUM >= 160000
+#define ES_GUC_MALLOC(elevel, size) guc_malloc(elevel, size)
+#define ES_GUC_FREE(p) guc_free(p)
+#else
+#define ES_GUC_MALLOC(elevel, size) malloc(size)
+#define ES_GUC_FREE(p) free(p)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define ES_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "entrestate", .version = ENTRESTATE_VERSION)
+#else
+#define ES_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif

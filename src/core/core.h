@@ -1,0 +1,63 @@
+/*
+ * core.h
+ *		What every room may use: errors, the clock, ids, SPI helpers, state
+ *		transitions, and the start-up function of each room.
+ */
+#ifndef ENTRESTATE_CORE_H
+#define ENTRESTATE_CORE_H
+
+#include "postgres.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "core/compat.h"
+#include "core/errors.h"
+
+#define ES_SCHEMA "entrestate"
+#define ES_OWNER_ROLE "entrestate_owner"
+
+/* core.c */
+extern Oid	es_namespace(void);
+extern Oid	es_relation(const char *name);
+extern Oid	es_owner(void);
+
+/* clock.c: the only place that knows the time */
+extern void es_clock_init(void);
+extern TimestampTz es_now(void);
+extern bool es_clock_moved(void);
+
+/* calendar.c */
+extern pg_tz *es_zone(const char *name);
+extern TimestampTz es_add_delay(TimestampTz at, const Interval *delay,
+								pg_tz *tz);
+
+/* ids.c */
+extern void es_uuid_v7(pg_uuid_t *out, TimestampTz at);
+extern bool es_uuid_parse(const char *s, size_t len, pg_uuid_t *out);
+
+/* spi.c */
+typedef struct EsPlan
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[24];
+	SPIPlanPtr	plan;			/* kept for the life of the backend */
+} EsPlan;
+extern int	es_spi_run(EsPlan *p, int expected, Datum *values,
+					   const char *nulls);
+extern void es_spi_exec(const char *sql, int expected);
+extern Datum es_spi_get(uint64 row, int col, bool *isnull);
+
+/* transitions.c */
+extern bool es_transition_allowed(const char *machine, const char *from,
+								  const char *to);
+
+/* migrate.c */
+extern void es_require_schema(void);
+
+/* the other rooms' start-up */
+extern void es_context_init(void);
+
+#endif

@@ -1,0 +1,3 @@
+/* entrestate: the code. The data is made by entrestate.migrate(). */
+\echo Use "CREATE EXTENSION entrestate" to load this file. \quit
+

@@ -1,0 +1,57 @@
+/*
+ * spi.c
+ *		The few ways in which our C code runs SQL.
+ *
+ * Every statement names its tables with their schema and is run with the
+ * caller's search_path, which our definer functions pin to pg_catalog; so
+ * operators and functions are PostgreSQL's own.
+ */
+#include "core/core.h"
+
+/*
+ * es_spi_run executes a statement whose plan is made once per backend.  The
+ * plan is set only when it is complete, so an error while preparing leaves
+ * nothing half made.  Raises an internal error when the result is not what
+ * the caller expects.
+ */
+int
+es_spi_run(EsPlan *p, int expected, Datum *values, const char *nulls)
+{
+	int			rc;
+
+	if (p->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(p->sql, p->nargs, p->argtypes);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare: %s: %s",
+				 SPI_result_code_string(SPI_result), p->sql);
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep a plan");
+		p->plan = plan;
+	}
+	rc = SPI_execute_plan(p->plan, values, nulls, false, 0);
+	if (rc != expected)
+		elog(ERROR, "unexpected result %s of: %s",
+			 SPI_result_code_string(rc), p->sql);
+	return (int) SPI_processed;
+}
+
+/* es_spi_exec executes one statement whose plan is not worth keeping. */
+void
+es_spi_exec(const char *sql, int expected)
+{
+	int			rc = SPI_execute(sql, false, 0);
+
+	if (rc < 0 || (expected != 0 && rc != expected))
+		elog(ERROR, "unexpected result %s of: %s",
+			 SPI_result_code_string(rc), sql);
+}
+
+/* es_spi_get returns a value of the last result; it lives in SPI's memory. */
+Datum
+es_spi_get(uint64 row, int col, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col,
+						 isnull);
+}

@@ -1,0 +1,264 @@
+/*
+ * triggers.c
+ *		The triggers that enforce the laws on rows.
+ *
+ *	guard_append_only	refuses UPDATE, DELETE and TRUNCATE, always (L2).  It has
+ *						no door.  Fires ALWAYS: in every replication role.
+ *	guard_system_only	lets only our own definer functions write (L7, and the
+ *						inserts of L2's tables).
+ *	guard_tenant_stamp	gives a row its tenant from the context and refuses any
+ *						other (L1).
+ *	guard_transition	enforces core/transitions.c.
+ *
+ * The last three fire in the ORIGIN role only: a subscriber's apply worker has
+ * no tenant context and copies what was already judged (an ALWAYS stamp stops
+ * logical replication).
+ *
+ * "The system" is told in C, since neither current_user nor a setting can be
+ * trusted to tell it: the current user is the table's owner, and it became so
+ * by a definer function.  A superuser, SET ROLE to the owner, and COPY fail
+ * that test.
+ */
+#include "core/core.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "guard/guard.h"
+#include "miscadmin.h"
+#include "tenancy/tenancy.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static EsDoor door = ES_DOOR_CLOSED;
+static bool door_callback = false;
+
+/* door_end shuts the door at the end of the transaction, whatever happened. */
+static void
+door_end(XactEvent event, void *arg)
+{
+	door = ES_DOOR_CLOSED;
+}
+
+void
+es_door_open(EsDoor which)
+{
+	if (!door_callback)
+	{
+		RegisterXactCallback(door_end, NULL);
+		door_callback = true;
+	}
+	door = which;
+}
+
+void
+es_door_close(void)
+{
+	door = ES_DOOR_CLOSED;
+}
+
+EsDoor
+es_door(void)
+{
+	return door;
+}
+
+/* es_is_system tells whether our own definer code is at work on a table. */
+bool
+es_is_system(Oid relowner)
+{
+	Oid			user;
+	int			sec;
+
+	GetUserIdAndSecContext(&user, &sec);
+	return user == relowner && (sec & SECURITY_LOCAL_USERID_CHANGE) != 0;
+}
+
+/* trigger_data checks that a guard is called as it was declared. */
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo, const char *name)
+{
+	TriggerData *t = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by the trigger manager", name)));
+	if (!TRIGGER_FIRED_BEFORE(t->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired BEFORE", name)));
+	return t;
+}
+
+static const char *
+verb(TriggerEvent e)
+{
+	return TRIGGER_FIRED_BY_INSERT(e) ? "INSERT" :
+		TRIGGER_FIRED_BY_UPDATE(e) ? "UPDATE" :
+		TRIGGER_FIRED_BY_DELETE(e) ? "DELETE" : "TRUNCATE";
+}
+
+PG_FUNCTION_INFO_V1(guard_append_only);
+
+Datum
+guard_append_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *t = trigger_data(fcinfo, "guard_append_only");
+
+	if (TRIGGER_FIRED_BY_INSERT(t->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"guard_append_only\" is not for INSERT")));
+	ereport(ERROR,
+			(errcode(es_errcode(ES_APPEND_ONLY)),
+			 errmsg("%s is refused: table \"%s\" is append-only",
+					verb(t->tg_event), RelationGetRelationName(t->tg_relation)),
+			 errdetail("Its rows are evidence: nobody changes or removes them, superusers included."),
+			 errhint("Correct a fact by recording a new one. Old rows leave with their whole partition, through the retention job."),
+			 errtable(t->tg_relation)));
+	PG_RETURN_NULL();			/* not reached */
+}
+
+PG_FUNCTION_INFO_V1(guard_system_only);
+
+Datum
+guard_system_only(PG_FUNCTION_ARGS)
+{
+	TriggerData *t = trigger_data(fcinfo, "guard_system_only");
+
+	if (door == ES_DOOR_CLOSED &&
+		!es_is_system(t->tg_relation->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(es_errcode(ES_SYSTEM_ONLY)),
+				 errmsg("%s is refused: table \"%s\" is written by the system alone",
+						verb(t->tg_event),
+						RelationGetRelationName(t->tg_relation)),
+				 errdetail("Its rows come from entrestate's own functions, superusers included."),
+				 errhint("Call the function that does what you want; docs/api.md lists them."),
+				 errtable(t->tg_relation)));
+	/* the value is ignored for a statement trigger */
+	return PointerGetDatum(NULL);
+}
+
+/* refuse_tenant raises without naming the other tenant or the row. */
+static void
+refuse_tenant(Relation rel, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(es_errcode(ES_CROSS_TENANT)),
+			 errmsg("write to table \"%s\" is refused: %s",
+					RelationGetRelationName(rel), what),
+			 errhint("%s", hint),
+			 errtable(rel)));
+}
+
+PG_FUNCTION_INFO_V1(guard_tenant_stamp);
+
+Datum
+guard_tenant_stamp(PG_FUNCTION_ARGS)
+{
+	TriggerData *t = trigger_data(fcinfo, "guard_tenant_stamp");
+	TupleDesc	desc = RelationGetDescr(t->tg_relation);
+	bool		update = TRIGGER_FIRED_BY_UPDATE(t->tg_event);
+	HeapTuple	row = update ? t->tg_newtuple : t->tg_trigtuple;
+	const pg_uuid_t *tenant;
+	Datum		value;
+	bool		isnull;
+
+	if (!TRIGGER_FIRED_FOR_ROW(t->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(t->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"guard_tenant_stamp\" is for INSERT and UPDATE of rows")));
+	if (strcmp(NameStr(TupleDescAttr(desc, 0)->attname), "tenant_id") != 0 ||
+		TupleDescAttr(desc, 0)->atttypid != UUIDOID)
+		elog(ERROR, "the first column of table \"%s\" is not tenant_id uuid",
+			 RelationGetRelationName(t->tg_relation));
+	if (door != ES_DOOR_CLOSED)
+		return PointerGetDatum(row);
+
+	tenant = es_current_tenant();
+	if (tenant == NULL)
+		refuse_tenant(t->tg_relation, "there is no tenant context",
+					  "In the same transaction: entrestate.login(tenant, user).");
+	value = heap_getattr(row, 1, desc, &isnull);
+	if (!isnull)
+	{
+		if (memcmp(DatumGetUUIDP(value), tenant, UUID_LEN) != 0)
+			refuse_tenant(t->tg_relation,
+						  "the row's tenant is not that of the context",
+						  "Leave tenant_id out: it comes from the context.");
+	}
+	else if (!update)
+	{
+		int			col = 1;
+		Datum		new_value = UUIDPGetDatum(tenant);
+		bool		new_null = false;
+
+		row = heap_modify_tuple_by_cols(row, desc, 1, &col, &new_value,
+										&new_null);
+	}
+	if (update)
+	{
+		Datum		old = heap_getattr(t->tg_trigtuple, 1, desc, &isnull);
+
+		if (isnull || memcmp(DatumGetUUIDP(old), tenant, UUID_LEN) != 0)
+			refuse_tenant(t->tg_relation, "a row never changes its tenant",
+						  "Export it there and import it here.");
+	}
+	return PointerGetDatum(row);
+}
+
+PG_FUNCTION_INFO_V1(guard_transition);
+
+/* guard_transition('machine', 'column') */
+Datum
+guard_transition(PG_FUNCTION_ARGS)
+{
+	TriggerData *t = trigger_data(fcinfo, "guard_transition");
+	TupleDesc	desc = RelationGetDescr(t->tg_relation);
+	bool		update = TRIGGER_FIRED_BY_UPDATE(t->tg_event);
+	HeapTuple	row = update ? t->tg_newtuple : t->tg_trigtuple;
+	char	   *from = "";
+	char	   *to;
+	int			col;
+
+	if (t->tg_trigger->tgnargs != 2 || !TRIGGER_FIRED_FOR_ROW(t->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(t->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"guard_transition\" takes a machine and a column and is for INSERT and UPDATE of rows")));
+	col = SPI_fnumber(desc, t->tg_trigger->tgargs[1]);
+	if (col <= 0)
+		elog(ERROR, "column \"%s\" not found", t->tg_trigger->tgargs[1]);
+	to = SPI_getvalue(row, desc, col);
+	if (update)
+		from = SPI_getvalue(t->tg_trigtuple, desc, col);
+	if (to == NULL || from == NULL)
+		return PointerGetDatum(row);	/* NOT NULL will speak */
+	if (update && strcmp(from, to) == 0)
+		return PointerGetDatum(row);
+	if (!es_transition_allowed(t->tg_trigger->tgargs[0], from, to))
+		ereport(ERROR,
+				(errcode(es_errcode(ES_TRANSITION)),
+				 update
+				 ? errmsg("a %s cannot go from %s to %s",
+						  t->tg_trigger->tgargs[0], from, to)
+				 : errmsg("a %s cannot begin as %s",
+						  t->tg_trigger->tgargs[0], to),
+				 errhint("entrestate.transitions() lists what is allowed."),
+				 errtable(t->tg_relation)));
+	return PointerGetDatum(row);
+}
+
+PG_FUNCTION_INFO_V1(guard_door);
+
+/* guard_door tells our own PL/pgSQL whether the door is open. */
+Datum
+guard_door(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(door != ES_DOOR_CLOSED);
+}

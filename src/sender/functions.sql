@@ -1,0 +1,308 @@
+-- sender: sequences, runs, the processor. The decision: sender/decide.c; the
+-- processor and its lock order: sender/process.c.
+
+CREATE FUNCTION sender_event_types(OUT code smallint, OUT name text) RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL SAFE ROWS 32 AS 'MODULE_PATHNAME', 'sender_codes_event_types';
+COMMENT ON FUNCTION sender_event_types() IS 'Names of sender_events.type.';
+CREATE FUNCTION sender_reasons(OUT code smallint, OUT name text) RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL SAFE ROWS 40 AS 'MODULE_PATHNAME', 'sender_codes_reasons';
+COMMENT ON FUNCTION sender_reasons() IS 'Names of sender_events.reason.';
+CREATE FUNCTION sender_modes(OUT code smallint, OUT name text) RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'sender_codes_modes';
+COMMENT ON FUNCTION sender_modes() IS 'Names of sender_events.mode.';
+CREATE FUNCTION sender_channels(OUT code smallint, OUT name text) RETURNS SETOF record
+LANGUAGE c STABLE PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'sender_codes_channels';
+COMMENT ON FUNCTION sender_channels() IS 'Names of sender_events.channel.';
+GRANT EXECUTE ON FUNCTION sender_event_types(), sender_reasons(), sender_modes(), sender_channels()
+  TO entrestate_app, entrestate_auditor, entrestate_worker;
+
+CREATE FUNCTION template_create(name text, channel text, body text, subject text DEFAULT NULL) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('template.manage');
+  id uuid := entrestate.uuid_v7();
+BEGIN
+  PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
+  IF (channel = 'email') <> (subject IS NOT NULL) THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'an email has a subject, other messages have none');
+  END IF;
+  INSERT INTO entrestate.templates (tenant_id, template_id, version, name, channel, subject, body, created_by, created_at)
+  VALUES (t, id, 1, entrestate.arg_text('name', template_create.name, 100), template_create.channel,
+    entrestate.arg_text('subject', template_create.subject, 998, 0),
+    entrestate.arg_text('body', template_create.body, 65536),
+    entrestate.current_actor(), entrestate.clock_now());
+  PERFORM entrestate.activity_add('template.created', 'template', id::text);
+  RETURN id;
+END
+$$;
+COMMENT ON FUNCTION template_create(text, text, text, text) IS
+'Writes a message template (version 1, draft); returns its id. Capability: template.manage. Errors: 22004, 22023, 54000. (B1)';
+
+CREATE FUNCTION template_status_set(template uuid, version integer, status text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('template.approve');
+BEGIN
+  PERFORM entrestate.arg_choice('status', status, ARRAY['approved', 'rejected', 'draft', 'retired']);
+  UPDATE entrestate.templates s SET status = template_status_set.status
+  WHERE s.tenant_id = t AND s.template_id = template AND s.version = template_status_set.version;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such template version');
+  END IF;
+  PERFORM entrestate.activity_add('template.' || status, 'template', template::text);
+  PERFORM entrestate.audit_add('template.status', 'template', template::text,
+    jsonb_build_object('version', version, 'to', status));
+END
+$$;
+COMMENT ON FUNCTION template_status_set(uuid, integer, text) IS
+'Approves, rejects or retires a template version. Capability: template.approve. Errors: P0002, 22023, ZE005. (B1)';
+
+CREATE FUNCTION sequence_create(campaign uuid, steps jsonb, name text DEFAULT 'Follow-up') RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.campaign_require(campaign, 'sequence.manage');
+  v integer;
+  s jsonb;
+  i integer := 0;
+  delay interval;
+  template entrestate.templates;
+BEGIN
+  IF steps IS NULL OR jsonb_typeof(steps) <> 'array' OR jsonb_array_length(steps) NOT BETWEEN 1 AND 100 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'steps is not an array of 1 to 100 steps', NULL,
+      'Write [{"channel": "email", "template": "<id>", "delay": "0"}, …].');
+  END IF;
+  SELECT coalesce(max(q.version), 0) + 1 INTO v FROM entrestate.sender_sequences q
+  WHERE q.tenant_id = t AND q.campaign_id = campaign;
+  INSERT INTO entrestate.sender_sequences (tenant_id, campaign_id, version, name, created_by, created_at, updated_at)
+  VALUES (t, campaign, v, entrestate.arg_text('name', sequence_create.name, 100),
+    entrestate.current_actor(), entrestate.clock_now(), entrestate.clock_now());
+  FOR s IN SELECT e FROM jsonb_array_elements(steps) e LOOP
+    IF jsonb_typeof(s) <> 'object' OR s - '{channel,template,delay}'::text[] <> '{}' THEN
+      PERFORM entrestate.raise('INVALID_INPUT', format('steps[%s] is not a step', i), NULL,
+        'A step is an object with the keys channel, template and delay.');
+    END IF;
+    PERFORM entrestate.arg_choice(format('steps[%s].channel', i), s ->> 'channel', ARRAY['email', 'sms', 'whatsapp']);
+    BEGIN
+      delay := (s ->> 'delay')::interval;
+      IF delay IS NULL OR delay < '0' OR delay > '400 days'
+         OR extract(day FROM delay) < 0 OR extract(month FROM delay) < 0 OR extract(year FROM delay) < 0 THEN
+        RAISE invalid_parameter_value;
+      END IF;
+    EXCEPTION WHEN invalid_datetime_format OR datetime_field_overflow OR interval_field_overflow OR invalid_parameter_value THEN
+      PERFORM entrestate.raise('INVALID_INPUT', format('steps[%s].delay is not a delay', i), NULL,
+        'Write an interval from 0 to 400 days, such as "3 days" or "5 minutes".');
+    END;
+    SELECT m.* INTO template FROM entrestate.templates m
+    WHERE m.tenant_id = t AND m.template_id::text = s ->> 'template' ORDER BY m.version DESC LIMIT 1;
+    IF NOT FOUND THEN
+      PERFORM entrestate.raise('NOT_FOUND', format('steps[%s].template is not a template of the tenant', i));
+    ELSIF template.channel <> s ->> 'channel' THEN
+      PERFORM entrestate.raise('INVALID_INPUT', format('steps[%s].template is for another channel', i));
+    END IF;
+    INSERT INTO entrestate.sender_steps (tenant_id, campaign_id, version, step, channel, template_id, template_version, delay)
+    VALUES (t, campaign, v, i, s ->> 'channel', template.template_id, template.version, delay);
+    i := i + 1;
+  END LOOP;
+  PERFORM entrestate.activity_add('sequence.created', 'sequence', format('%s/%s', campaign, v), campaign,
+    jsonb_build_object('steps', i));
+  RETURN v;
+END
+$$;
+COMMENT ON FUNCTION sequence_create(uuid, jsonb, text) IS
+'Makes a draft version of a campaign''s sequence from steps [{channel, template, delay}]; returns the version. Capability: sequence.manage. Errors: P0002, 22023, 54000. (B1, B13)';
+
+CREATE FUNCTION sequence_publish(campaign uuid, version integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.campaign_require(campaign, 'sequence.manage');
+  step integer;
+  was text;
+BEGIN
+  SELECT q.status INTO was FROM entrestate.sender_sequences q
+  WHERE q.tenant_id = t AND q.campaign_id = campaign AND q.version = sequence_publish.version;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such sequence version');
+  ELSIF was = 'published' THEN
+    RETURN 0;
+  END IF;
+  SELECT min(s.step) INTO step FROM entrestate.sender_steps s
+  JOIN entrestate.templates m ON m.tenant_id = t AND m.template_id = s.template_id AND m.version = s.template_version
+  WHERE s.tenant_id = t AND s.campaign_id = campaign AND s.version = sequence_publish.version
+    AND m.status <> 'approved';
+  IF FOUND AND step IS NOT NULL THEN
+    PERFORM entrestate.raise('WRONG_STATE', format('the template of step %s is not approved', step), NULL,
+      'Approve it with template_status_set().');
+  END IF;
+  UPDATE entrestate.sender_sequences q SET status = 'archived', updated_at = entrestate.clock_now()
+  WHERE q.tenant_id = t AND q.campaign_id = campaign AND q.status = 'published';
+  UPDATE entrestate.sender_sequences q SET status = 'published',
+    published_at = entrestate.clock_now(), updated_at = entrestate.clock_now()
+  WHERE q.tenant_id = t AND q.campaign_id = campaign AND q.version = sequence_publish.version;
+  PERFORM entrestate.activity_add('sequence.published', 'sequence', format('%s/%s', campaign, version), campaign);
+  PERFORM entrestate.audit_add('sequence.publish', 'campaign', campaign::text, jsonb_build_object('version', version));
+  RETURN entrestate.sender_start_missing(campaign);
+END
+$$;
+COMMENT ON FUNCTION sequence_publish(uuid, integer) IS
+'Publishes a draft version: it never changes again, runs that begin from now on follow it, the one before is archived; returns how many runs the campaign''s backfill started. Capability: sequence.manage. Errors: P0002, 55000 when a template is not approved, ZE005. (B1)';
+
+CREATE FUNCTION sender_start_run(tenant uuid, campaign uuid, lead uuid, since timestamptz) RETURNS integer
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- lead NULL: every lead attributed to the campaign since then. What gates 3
+  -- to 6 would end at once does not begin.
+  WITH able AS (
+    SELECT c.campaign_id, q.version, s.delay, t.time_zone, c.policy_version,
+      CASE WHEN t.dry_run OR c.dry_run THEN 'dry_run' ELSE t.mode END AS mode
+    FROM entrestate.campaigns c
+    JOIN entrestate.tenants t ON t.tenant_id = tenant
+    JOIN entrestate.sender_sequences q ON q.tenant_id = tenant AND q.campaign_id = c.campaign_id AND q.status = 'published'
+    JOIN entrestate.sender_steps s ON s.tenant_id = tenant AND s.campaign_id = c.campaign_id
+      AND s.version = q.version AND s.step = 0
+    WHERE c.tenant_id = tenant AND c.campaign_id = campaign AND c.status = 'active' AND c.sender_enabled
+  ), run AS (
+    INSERT INTO entrestate.sender_runs (tenant_id, campaign_id, lead_id, version, mode, next_at, first_due_at,
+      created_at, updated_at)
+    SELECT tenant, able.campaign_id, a.lead_id, able.version, able.mode, d.due_at, d.due_at,
+      entrestate.clock_now(), entrestate.clock_now()
+    FROM able
+    JOIN entrestate.lead_attributions a ON a.tenant_id = tenant AND a.campaign_id = able.campaign_id
+    JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = a.lead_id
+    CROSS JOIN LATERAL (SELECT entrestate.delay_add(entrestate.clock_now(), able.delay,
+      coalesce(l.time_zone, able.time_zone)) AS due_at) d
+    WHERE (lead IS NULL OR a.lead_id = lead) AND a.attributed_at >= since
+      AND l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
+      AND l.merged_into IS NULL AND l.status NOT IN ('booked', 'lost')
+    ON CONFLICT DO NOTHING
+    RETURNING campaign_id, lead_id, version, mode, next_at
+  ), due AS (
+    INSERT INTO entrestate.sender_due (tenant_id, campaign_id, due_at, lead_id)
+    SELECT tenant, campaign_id, next_at, lead_id FROM run
+  ), event AS (
+    INSERT INTO entrestate.sender_events (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, mode,
+      decided_at, next_at, sequence_version, policy_version)
+    SELECT tenant, run.lead_id, entrestate.clock_now(), run.campaign_id,
+      (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.run.started'), 1,
+      (SELECT code FROM entrestate.sender_modes() WHERE name = run.mode),
+      entrestate.clock_now(), run.next_at, run.version, able.policy_version
+    FROM run, able
+  )
+  SELECT count(*)::integer FROM run
+$$;
+COMMENT ON FUNCTION sender_start_run(uuid, uuid, uuid, timestamptz) IS
+'Internal: starts the runs of one lead, or with NULL of all leads attributed since then, where the campaign is active, its sender enabled and a sequence published; returns how many. (B2, B8)';
+
+CREATE FUNCTION sender_start_missing(campaign uuid) RETURNS integer
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(sum(entrestate.sender_start_run(c.tenant_id, c.campaign_id, NULL, c.backfill)), 0)::integer
+  FROM entrestate.campaigns c
+  WHERE c.tenant_id = entrestate.current_tenant() AND c.campaign_id = campaign AND c.backfill IS NOT NULL
+$$;
+COMMENT ON FUNCTION sender_start_missing(uuid) IS
+'Internal: starts the runs of a campaign''s backfill, as soon as its sender can. (B8)';
+
+CREATE FUNCTION sender_next_tenant(after uuid) RETURNS uuid
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on
+AS 'MODULE_PATHNAME', 'sender_next_tenant';
+COMMENT ON FUNCTION sender_next_tenant(uuid) IS
+'The next tenant, by id, with runs that wait; NULL at the end. For entrestate_worker.';
+
+CREATE FUNCTION sender_process_tenant(tenant uuid, batch integer DEFAULT 1000) RETURNS integer
+LANGUAGE c VOLATILE STRICT SECURITY DEFINER
+-- the session setting is pinned so that the caller's own context comes back
+SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = ''
+AS 'MODULE_PATHNAME', 'sender_process_tenant';
+COMMENT ON FUNCTION sender_process_tenant(uuid, integer) IS
+'Decides at most batch due runs of a tenant, oldest first, in this transaction; returns how many. 0: nothing is due, the tenant is held, or another session is at it. For entrestate_worker. Errors: 22023. (B2, F8)';
+
+CREATE PROCEDURE sender_process(batch integer DEFAULT 1000)
+LANGUAGE c AS 'MODULE_PATHNAME', 'sender_process';
+COMMENT ON PROCEDURE sender_process(integer) IS
+'Decides everything that is due, tenant by tenant in turn, one batch and one commit at a time. Any number may run side by side. For entrestate_worker; pg_cron calls it every minute. Errors: 2D000 inside a transaction, 22023. (A20, B6, F8)';
+
+GRANT EXECUTE ON FUNCTION sender_next_tenant(uuid), sender_process_tenant(uuid, integer) TO entrestate_worker;
+GRANT EXECUTE ON PROCEDURE sender_process(integer) TO entrestate_worker;
+
+CREATE FUNCTION sender_runs_of(lead uuid) RETURNS TABLE (run text, campaign_id uuid, version integer,
+  status text, mode text, next_step integer, next_at timestamptz, reason text, in_flight boolean,
+  created_at timestamptz, ended_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('sender.read');
+BEGIN
+  RETURN QUERY
+  SELECT entrestate.run_id(r.campaign_id, r.lead_id), r.campaign_id, r.version, r.status, r.mode,
+    r.cursor::integer, r.next_at, x.name,
+    EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = r.campaign_id
+            AND i.lead_id = r.lead_id AND i.final_at IS NULL AND i.status <> 'unknown'),
+    r.created_at, r.ended_at
+  FROM entrestate.sender_runs r LEFT JOIN entrestate.sender_reasons() x ON x.code = r.reason
+  WHERE r.tenant_id = t AND r.lead_id = lead
+  ORDER BY r.created_at, r.campaign_id;
+END
+$$;
+COMMENT ON FUNCTION sender_runs_of(uuid) IS
+'A lead''s runs with their state. Capability: sender.read. (B2, B7)';
+
+CREATE FUNCTION sender_history(lead uuid, campaign uuid DEFAULT NULL) RETURNS TABLE (recorded_at timestamptz,
+  campaign_id uuid, run_seq integer, type text, step integer, attempt integer, channel text, mode text,
+  reason text, next_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('sender.read');
+BEGIN
+  RETURN QUERY
+  SELECT e.recorded_at, e.campaign_id, e.run_seq, y.name, e.step::integer, e.attempt::integer, c.name, m.name, x.name, e.next_at
+  FROM entrestate.sender_events e
+  JOIN entrestate.sender_event_types() y ON y.code = e.type
+  JOIN entrestate.sender_modes() m ON m.code = e.mode
+  LEFT JOIN entrestate.sender_channels() c ON c.code = e.channel
+  LEFT JOIN entrestate.sender_reasons() x ON x.code = e.reason
+  WHERE e.tenant_id = t AND e.lead_id = lead
+    AND (campaign IS NULL OR e.campaign_id = campaign)
+  ORDER BY e.tenant_id, e.lead_id, e.recorded_at, e.id;
+END
+$$;
+COMMENT ON FUNCTION sender_history(uuid, uuid) IS
+'Everything the sender did for a lead, oldest first: the immutable history of its runs. Capability: sender.read. (B2)';
+
+CREATE FUNCTION sender_queue() RETURNS TABLE (campaign_id uuid, campaign text, pending bigint, running bigint,
+  suppressed bigint, failed bigint, done bigint, in_flight bigint, due bigint, held_for text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('sender.read');
+BEGIN
+  RETURN QUERY
+  SELECT c.campaign_id, c.name, n.pending, n.running, n.suppressed, n.failed, n.done,
+    (SELECT count(*) FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = c.campaign_id
+       AND i.status IN ('ready', 'leased', 'started')),
+    (SELECT count(*) FROM entrestate.sender_due d WHERE d.tenant_id = t AND d.campaign_id = c.campaign_id
+       AND d.due_at <= entrestate.clock_now()),
+    CASE WHEN s.frozen_at IS NOT NULL THEN 'tenant_frozen' WHEN s.paused_at IS NOT NULL THEN 'tenant_paused'
+         WHEN c.status IN ('draft', 'paused') THEN 'campaign_paused' WHEN NOT c.sender_enabled THEN 'sender_disabled'
+         WHEN c.risk_paused_at IS NOT NULL THEN 'risk_paused' END
+  FROM entrestate.campaigns c
+  JOIN entrestate.tenants s ON s.tenant_id = t
+  CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE r.status = 'pending') AS pending, count(*) FILTER (WHERE r.status = 'running') AS running,
+      count(*) FILTER (WHERE r.status = 'suppressed') AS suppressed, count(*) FILTER (WHERE r.status = 'failed') AS failed,
+      count(*) FILTER (WHERE r.status = 'done') AS done
+    FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.campaign_id = c.campaign_id) n
+  WHERE c.tenant_id = t ORDER BY c.created_at, c.campaign_id;
+END
+$$;
+COMMENT ON FUNCTION sender_queue() IS
+'The tenant''s runs by campaign and status, how many are in flight or due, and why a queue is held. Capability: sender.read. (B7)';
+
+GRANT EXECUTE ON FUNCTION template_create(text, text, text, text), template_status_set(uuid, integer, text),
+  sequence_create(uuid, jsonb, text), sequence_publish(uuid, integer), sender_runs_of(uuid),
+  sender_history(uuid, uuid), sender_queue() TO entrestate_app;

@@ -1,0 +1,221 @@
+-- sender: sequences, templates, runs, what is due, events. (A8, B1, B2)
+-- What the sender does with them: sender/decide.c and sender/process.c.
+
+CREATE TABLE entrestate.templates (
+  tenant_id uuid NOT NULL REFERENCES entrestate.tenants,
+  template_id uuid NOT NULL,
+  version integer NOT NULL CHECK (version > 0),
+  name text NOT NULL CHECK (char_length(name) BETWEEN 1 AND 100),
+  channel text NOT NULL CHECK (channel IN ('email', 'sms', 'whatsapp')),
+  status text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'approved', 'rejected', 'retired')),
+  subject text CHECK (char_length(subject) <= 998),
+  body text NOT NULL CHECK (octet_length(body) <= 262144),
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, template_id, version)
+);
+COMMENT ON TABLE entrestate.templates IS 'Message templates; a version never changes once it is approved. (B1)';
+COMMENT ON COLUMN entrestate.templates.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.templates.template_id IS 'Id, a time-ordered UUID.';
+COMMENT ON COLUMN entrestate.templates.version IS 'Version, from 1.';
+COMMENT ON COLUMN entrestate.templates.name IS 'Name, 1 to 100 characters.';
+COMMENT ON COLUMN entrestate.templates.channel IS 'email, sms or whatsapp.';
+COMMENT ON COLUMN entrestate.templates.status IS 'draft, approved, rejected or retired; only approved ones are sent.';
+COMMENT ON COLUMN entrestate.templates.subject IS 'Subject line (email).';
+COMMENT ON COLUMN entrestate.templates.body IS 'Text with fields, at most 256 kB.';
+COMMENT ON COLUMN entrestate.templates.created_by IS 'Who wrote it.';
+COMMENT ON COLUMN entrestate.templates.created_at IS 'When.';
+
+CREATE TABLE entrestate.sender_sequences (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  version integer NOT NULL CHECK (version > 0),
+  name text NOT NULL CHECK (char_length(name) BETWEEN 1 AND 100),
+  status text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'published', 'archived')),
+  stop_on_reply boolean NOT NULL DEFAULT true,
+  exit_predicate text CHECK (octet_length(exit_predicate) <= 4096),
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  published_at timestamptz,
+  updated_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, campaign_id, version),
+  FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id)
+);
+CREATE UNIQUE INDEX sender_sequences_published ON entrestate.sender_sequences (tenant_id, campaign_id)
+  WHERE status = 'published';
+COMMENT ON TABLE entrestate.sender_sequences IS 'What should happen: versions of a campaign''s follow-up; a published one never changes. (B1)';
+COMMENT ON COLUMN entrestate.sender_sequences.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_sequences.campaign_id IS 'The one campaign it belongs to. (B13)';
+COMMENT ON COLUMN entrestate.sender_sequences.version IS 'Version within the campaign, from 1.';
+COMMENT ON COLUMN entrestate.sender_sequences.name IS 'Name.';
+COMMENT ON COLUMN entrestate.sender_sequences.status IS 'draft, published or archived; one published version per campaign.';
+COMMENT ON COLUMN entrestate.sender_sequences.stop_on_reply IS 'Whether a reply ends the run.';
+COMMENT ON COLUMN entrestate.sender_sequences.exit_predicate IS 'jsonpath predicate that ends a run (goal_reached).';
+COMMENT ON COLUMN entrestate.sender_sequences.created_by IS 'Who made it.';
+COMMENT ON COLUMN entrestate.sender_sequences.created_at IS 'When.';
+COMMENT ON COLUMN entrestate.sender_sequences.published_at IS 'When it was published.';
+COMMENT ON COLUMN entrestate.sender_sequences.updated_at IS 'When its status last changed.';
+
+CREATE TABLE entrestate.sender_steps (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  version integer NOT NULL,
+  step smallint NOT NULL CHECK (step BETWEEN 0 AND 99),
+  channel text NOT NULL CHECK (channel IN ('email', 'sms', 'whatsapp')),
+  template_id uuid NOT NULL,
+  template_version integer NOT NULL,
+  delay interval NOT NULL CHECK (delay >= '0'),
+  guard text CHECK (octet_length(guard) <= 4096),
+  time_window jsonb,
+  variants jsonb,
+  PRIMARY KEY (tenant_id, campaign_id, version, step),
+  FOREIGN KEY (tenant_id, campaign_id, version)
+    REFERENCES entrestate.sender_sequences (tenant_id, campaign_id, version),
+  FOREIGN KEY (tenant_id, template_id, template_version)
+    REFERENCES entrestate.templates (tenant_id, template_id, version)
+);
+COMMENT ON TABLE entrestate.sender_steps IS 'The steps of a sequence version. (B1)';
+COMMENT ON COLUMN entrestate.sender_steps.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_steps.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_steps.version IS 'Sequence version.';
+COMMENT ON COLUMN entrestate.sender_steps.step IS 'Index from 0.';
+COMMENT ON COLUMN entrestate.sender_steps.channel IS 'email, sms or whatsapp.';
+COMMENT ON COLUMN entrestate.sender_steps.template_id IS 'Template.';
+COMMENT ON COLUMN entrestate.sender_steps.template_version IS 'The template''s version, pinned.';
+COMMENT ON COLUMN entrestate.sender_steps.delay IS 'After the outcome of the step before (step 0: after the attribution); days and months by the lead''s calendar, hours and less exactly.';
+COMMENT ON COLUMN entrestate.sender_steps.guard IS 'jsonpath predicate; anything but true skips the step.';
+COMMENT ON COLUMN entrestate.sender_steps.time_window IS 'Local hours in which the step may be sent.';
+COMMENT ON COLUMN entrestate.sender_steps.variants IS 'Templates with integer weights.';
+
+-- No foreign key from what is written per step (due, intents, events): their
+-- keys are copied from a locked run by the processor alone, and verify()
+-- looks for orphans.
+CREATE TABLE entrestate.sender_runs (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  lead_id uuid NOT NULL,
+  version integer NOT NULL,
+  cursor smallint NOT NULL DEFAULT 0,
+  status text NOT NULL DEFAULT 'pending'
+    CHECK (status IN ('pending', 'running', 'suppressed', 'failed', 'done')),
+  mode text NOT NULL CHECK (mode IN ('live', 'sandbox', 'dry_run')),
+  next_at timestamptz,
+  first_due_at timestamptz,
+  run_seq integer NOT NULL DEFAULT 1,
+  attempt smallint NOT NULL DEFAULT 0,
+  deferrals smallint NOT NULL DEFAULT 0,
+  sent_steps smallint NOT NULL DEFAULT 0,
+  awaiting_go_live boolean NOT NULL DEFAULT false,
+  last_outcome_at timestamptz,
+  reason smallint,
+  created_at timestamptz NOT NULL,
+  updated_at timestamptz NOT NULL,
+  ended_at timestamptz,
+  PRIMARY KEY (tenant_id, campaign_id, lead_id),
+  FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
+  FOREIGN KEY (tenant_id, campaign_id, version)
+    REFERENCES entrestate.sender_sequences (tenant_id, campaign_id, version)
+) WITH (fillfactor = 70);
+CREATE INDEX sender_runs_lead ON entrestate.sender_runs (tenant_id, lead_id);
+COMMENT ON TABLE entrestate.sender_runs IS 'What is happening now: one run per campaign and lead; its id is run_id(campaign_id, lead_id). Equal to the fold of its events. (B2)';
+COMMENT ON COLUMN entrestate.sender_runs.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_runs.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_runs.lead_id IS 'Lead.';
+COMMENT ON COLUMN entrestate.sender_runs.version IS 'Sequence version the run stays on.';
+COMMENT ON COLUMN entrestate.sender_runs.cursor IS 'Index of the next step without an outcome.';
+COMMENT ON COLUMN entrestate.sender_runs.status IS 'pending, running, suppressed, failed or done.';
+COMMENT ON COLUMN entrestate.sender_runs.mode IS 'live, sandbox or dry_run.';
+COMMENT ON COLUMN entrestate.sender_runs.next_at IS 'When the next step is due; NULL: in flight or ended.';
+COMMENT ON COLUMN entrestate.sender_runs.first_due_at IS 'When the step was first due, before deferrals.';
+COMMENT ON COLUMN entrestate.sender_runs.run_seq IS 'Number of the run''s last event: gapless.';
+COMMENT ON COLUMN entrestate.sender_runs.attempt IS 'Attempt of the step; grows by an operator''s retry only.';
+COMMENT ON COLUMN entrestate.sender_runs.deferrals IS 'Deferrals of the step so far.';
+COMMENT ON COLUMN entrestate.sender_runs.sent_steps IS 'Steps sent so far: done is final once it is not 0.';
+COMMENT ON COLUMN entrestate.sender_runs.awaiting_go_live IS 'A rehearsal that will begin again when the campaign goes live.';
+COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome.';
+COMMENT ON COLUMN entrestate.sender_runs.reason IS 'Code of the reason it ended for; sender_reasons() names it.';
+COMMENT ON COLUMN entrestate.sender_runs.created_at IS 'When it began.';
+COMMENT ON COLUMN entrestate.sender_runs.updated_at IS 'When it last changed: the instant of its last event.';
+COMMENT ON COLUMN entrestate.sender_runs.ended_at IS 'When it ended.';
+
+-- Which runs are due, per campaign: derived from the runs, so that the run
+-- needs no index on what changes at every step.
+CREATE TABLE entrestate.sender_due (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  due_at timestamptz NOT NULL,
+  lead_id uuid NOT NULL,
+  PRIMARY KEY (tenant_id, campaign_id, due_at, lead_id)
+);
+COMMENT ON TABLE entrestate.sender_due IS 'The runs that wait for their time: one row per run with a next_at. Read across tenants by the processor.';
+COMMENT ON COLUMN entrestate.sender_due.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_due.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_due.due_at IS 'The run''s next_at.';
+COMMENT ON COLUMN entrestate.sender_due.lead_id IS 'Lead.';
+
+-- Codes are smallint here, named by sender_event_types() and its kin: this is
+-- the widest and busiest table. The key serves a lead's story and a run's
+-- replay; three more indexes serve campaign, type and consumers. The newest
+-- events of a tenant come from the type index, type by type.
+CREATE TABLE entrestate.sender_events (
+  tenant_id uuid NOT NULL,
+  lead_id uuid NOT NULL,
+  recorded_at timestamptz NOT NULL,
+  id bigint GENERATED ALWAYS AS IDENTITY (CACHE 100),
+  campaign_id uuid NOT NULL,
+  epoch smallint NOT NULL DEFAULT entrestate.event_epoch(),
+  type smallint NOT NULL,
+  txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  run_seq integer,
+  step smallint,
+  attempt smallint,
+  mode smallint NOT NULL,
+  channel smallint,
+  reason smallint,
+  decided_at timestamptz,
+  next_at timestamptz,
+  score integer,
+  hot boolean,
+  cap_count smallint,
+  zone_id smallint,
+  variant smallint,
+  sequence_version integer,
+  template_version integer,
+  policy_version integer,
+  PRIMARY KEY (tenant_id, lead_id, recorded_at, id)
+) PARTITION BY RANGE (recorded_at);
+CREATE INDEX sender_events_campaign ON entrestate.sender_events (tenant_id, campaign_id, recorded_at);
+CREATE INDEX sender_events_type ON entrestate.sender_events (tenant_id, type, recorded_at);
+CREATE INDEX sender_events_consumer ON entrestate.sender_events (epoch, txid);
+COMMENT ON TABLE entrestate.sender_events IS 'Everything the sender did, and what providers reported. Append-only. (A8, B2)';
+COMMENT ON COLUMN entrestate.sender_events.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_events.lead_id IS 'Lead.';
+COMMENT ON COLUMN entrestate.sender_events.recorded_at IS 'When it was recorded; names the partition.';
+COMMENT ON COLUMN entrestate.sender_events.id IS 'Number within the table.';
+COMMENT ON COLUMN entrestate.sender_events.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_events.epoch IS 'Epoch of txid.';
+COMMENT ON COLUMN entrestate.sender_events.type IS 'Code of sender_event_types().';
+COMMENT ON COLUMN entrestate.sender_events.txid IS 'Transaction that wrote it, for consumers.';
+COMMENT ON COLUMN entrestate.sender_events.run_seq IS 'Number within the run, gapless from 1; NULL for provider reports.';
+COMMENT ON COLUMN entrestate.sender_events.step IS 'Step index.';
+COMMENT ON COLUMN entrestate.sender_events.attempt IS 'Attempt of the step; with run and step the intent''s key.';
+COMMENT ON COLUMN entrestate.sender_events.mode IS 'Code of sender_modes().';
+COMMENT ON COLUMN entrestate.sender_events.channel IS 'Code of sender_channels().';
+COMMENT ON COLUMN entrestate.sender_events.reason IS 'Code of sender_reasons().';
+COMMENT ON COLUMN entrestate.sender_events.decided_at IS 'Instant of the decision.';
+COMMENT ON COLUMN entrestate.sender_events.next_at IS 'The run''s next_at after it.';
+COMMENT ON COLUMN entrestate.sender_events.score IS 'The lead''s score that the decision saw.';
+COMMENT ON COLUMN entrestate.sender_events.hot IS 'Whether the lead was hot.';
+COMMENT ON COLUMN entrestate.sender_events.cap_count IS 'Sends within the frequency cap''s window.';
+COMMENT ON COLUMN entrestate.sender_events.zone_id IS 'Time zone the decision used.';
+COMMENT ON COLUMN entrestate.sender_events.variant IS 'Variant of the step.';
+COMMENT ON COLUMN entrestate.sender_events.sequence_version IS 'The run''s sequence version.';
+COMMENT ON COLUMN entrestate.sender_events.template_version IS 'The template''s version.';
+COMMENT ON COLUMN entrestate.sender_events.policy_version IS 'The campaign''s policy version.';
+
+SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
+SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
+SELECT entrestate.protect('sender_steps', 'tenant');
+SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
+SELECT entrestate.protect('sender_due', 'global');
+SELECT entrestate.protect('sender_events', 'events', by_month => true);

@@ -1,0 +1,181 @@
+/*
+ * sender.h
+ *		The sender's codes, and the decision over plain structs.
+ *
+ * The codes are what sender_events stores: they never change, new ones are
+ * added.  entrestate.sender_event_types() and its kin show them to SQL.
+ */
+#ifndef ENTRESTATE_SENDER_H
+#define ENTRESTATE_SENDER_H
+
+#include "c.h"
+
+/* clang-format off */
+#define SENDER_EVENT_TYPES(X) \
+	X(RUN_STARTED, 1, "sender.run.started") \
+	X(RUN_DONE, 2, "sender.run.done") \
+	X(RUN_FAILED, 3, "sender.run.failed") \
+	X(RUN_RESUMED, 4, "sender.run.resumed") \
+	X(RUN_RESTARTED, 5, "sender.run.restarted") \
+	X(RUN_UPGRADED, 6, "sender.run.upgraded") \
+	X(STEP_SENT, 10, "sender.step.sent") \
+	X(STEP_SKIPPED, 11, "sender.step.skipped") \
+	X(STEP_FAILED, 12, "sender.step.failed") \
+	X(STEP_SIMULATED, 13, "sender.step.simulated") \
+	X(STEP_DEFERRED, 14, "sender.step.deferred") \
+	X(STEP_UNKNOWN, 15, "sender.step.unknown") \
+	X(STEP_RETRIED, 16, "sender.step.retried") \
+	X(SUPPRESSED_HOT, 20, "sender.suppressed_hot") \
+	X(SUPPRESSED_HANDOFF, 21, "sender.suppressed_handoff") \
+	X(SUPPRESSED_OPT_OUT, 22, "sender.suppressed_opt_out") \
+	X(SUPPRESSED_REPLIED, 23, "sender.suppressed_replied") \
+	X(SUPPRESSED_CLOSED, 24, "sender.suppressed_closed") \
+	X(SUPPRESSED_STOPPED, 25, "sender.suppressed_stopped") \
+	X(SUPPRESSED_MERGED, 26, "sender.suppressed_merged") \
+	X(SUPPRESSED_GOAL, 27, "sender.suppressed_goal") \
+	X(SUPPRESSED_CAMPAIGN_ENDED, 28, "sender.suppressed_campaign_ended") \
+	X(DELIVERED, 40, "sender.delivered") \
+	X(UNDELIVERED, 41, "sender.undelivered") \
+	X(OPENED, 42, "sender.opened") \
+	X(CLICKED, 43, "sender.clicked") \
+	X(REPLIED, 44, "sender.replied") \
+	X(BOUNCED, 45, "sender.bounced") \
+	X(COMPLAINED, 46, "sender.complained") \
+	X(UNSUBSCRIBED, 47, "sender.unsubscribed") \
+	X(SETTLED, 48, "sender.settled")
+
+#define SENDER_REASONS(X) \
+	X(TENANT_FROZEN, 1, "tenant_frozen") \
+	X(TENANT_PAUSED, 2, "tenant_paused") \
+	X(CAMPAIGN_PAUSED, 3, "campaign_paused") \
+	X(SENDER_DISABLED, 4, "sender_disabled") \
+	X(RISK_PAUSED, 5, "risk_paused") \
+	X(CAMPAIGN_ENDED, 6, "campaign_ended") \
+	X(HANDOFF, 7, "handoff") \
+	X(LEAD_CLOSED, 8, "lead_closed") \
+	X(STOPPED, 9, "stopped") \
+	X(MERGED, 10, "merged") \
+	X(OPTED_OUT, 11, "opted_out") \
+	X(COMPLAINED, 12, "complained") \
+	X(ERASED, 13, "erased") \
+	X(HOT, 14, "hot") \
+	X(REPLIED, 15, "replied") \
+	X(GOAL_REACHED, 16, "goal_reached") \
+	X(COMPLETED, 17, "completed") \
+	X(GUARD_FALSE, 18, "guard_false") \
+	X(GUARD_ERROR, 19, "guard_error") \
+	X(MISSING_EMAIL, 20, "missing_email") \
+	X(MISSING_PHONE, 21, "missing_phone") \
+	X(INVALID_EMAIL, 22, "invalid_email") \
+	X(INVALID_PHONE, 23, "invalid_phone") \
+	X(NO_CONSENT, 24, "no_consent") \
+	X(ADDRESS_SUPPRESSED, 25, "address_suppressed") \
+	X(MISSING_FIELD, 26, "missing_field") \
+	X(WHATSAPP_WINDOW, 27, "whatsapp_window") \
+	X(CHANNEL_DISABLED, 28, "channel_disabled") \
+	X(CHANNEL_PAUSED, 29, "channel_paused") \
+	X(AWAITING_APPROVAL, 30, "awaiting_approval") \
+	X(SENDER_UNVERIFIED, 31, "sender_unverified") \
+	X(RISING_INTENT, 32, "rising_intent") \
+	X(QUIET_HOURS, 33, "quiet_hours") \
+	X(FREQUENCY_CAPPED, 34, "frequency_capped") \
+	X(DAILY_LIMIT, 35, "daily_limit") \
+	X(RATE_LIMITED, 36, "rate_limited") \
+	X(INSUFFICIENT_FUNDS, 37, "insufficient_funds") \
+	X(BACK_PRESSURE, 38, "back_pressure") \
+	X(DRY_RUN, 39, "dry_run") \
+	X(TOO_LATE, 40, "too_late")
+
+#define SENDER_MODES(X) \
+	X(LIVE, 1, "live") \
+	X(SANDBOX, 2, "sandbox") \
+	X(DRY_RUN, 3, "dry_run")
+
+#define SENDER_CHANNELS(X) \
+	X(EMAIL, 1, "email") \
+	X(SMS, 2, "sms") \
+	X(WHATSAPP, 3, "whatsapp")
+/* clang-format on */
+
+#define X(name, code, word) EVENT_##name = code,
+typedef enum SenderEventType
+{
+	EVENT_NONE = 0,
+	SENDER_EVENT_TYPES(X)
+} SenderEventType;
+#undef X
+#define X(name, code, word) REASON_##name = code,
+typedef enum SenderReason
+{
+	REASON_NONE = 0,
+	SENDER_REASONS(X)
+} SenderReason;
+#undef X
+#define X(name, code, word) MODE_##name = code,
+typedef enum SenderMode
+{
+	MODE_NONE = 0,
+	SENDER_MODES(X)
+} SenderMode;
+#undef X
+#define X(name, code, word) CHANNEL_##name = code,
+typedef enum SenderChannel
+{
+	CHANNEL_NONE = 0,
+	SENDER_CHANNELS(X)
+} SenderChannel;
+#undef X
+
+typedef enum CampaignState
+{
+	CAMPAIGN_DRAFT,
+	CAMPAIGN_ACTIVE,
+	CAMPAIGN_PAUSED,
+	CAMPAIGN_COMPLETED,
+	CAMPAIGN_ARCHIVED
+} CampaignState;
+
+/* Whether and how a lead can be reached on a channel. */
+typedef enum ContactState
+{
+	CONTACT_MISSING,
+	CONTACT_UNUSABLE,
+	CONTACT_USABLE
+} ContactState;
+
+/* Everything the decision looks at. */
+typedef struct SenderFacts
+{
+	bool		tenant_frozen;
+	bool		tenant_paused;
+	CampaignState campaign;
+	bool		sender_enabled;
+	bool		risk_paused;
+	int			cursor;			/* index of the step to decide */
+	int			steps;			/* steps of the run's version */
+	SenderChannel channel;		/* of the step at cursor */
+	ContactState contact;		/* for that channel */
+	bool		channel_enabled;
+	bool		channel_paused;
+	bool		dry_run;
+} SenderFacts;
+
+typedef enum SenderAction
+{
+	ACTION_HOLD,				/* stays due, nothing is written */
+	ACTION_TERMINATE,
+	ACTION_DONE,
+	ACTION_SKIP,
+	ACTION_SIMULATE,
+	ACTION_ADMIT
+} SenderAction;
+
+typedef struct SenderDecision
+{
+	SenderAction action;
+	SenderReason reason;
+} SenderDecision;
+
+extern SenderDecision sender_decide(const SenderFacts *f);
+
+#endif
