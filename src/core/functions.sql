@@ -41,11 +41,11 @@ GRANT USAGE, CREATE ON SCHEMA entrestate TO entrestate_owner;
 GRANT USAGE ON SCHEMA entrestate TO entrestate_app, entrestate_authenticator,
   entrestate_worker, entrestate_auditor, entrestate_anon;
 
-CREATE FUNCTION version() RETURNS text
+CREATE FUNCTION code_version() RETURNS text
 LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'core_version';
-COMMENT ON FUNCTION version() IS
+COMMENT ON FUNCTION code_version() IS
 'Version of the loaded code. The schema''s is in schema_version; migrate() brings it to this one. (D15)';
-GRANT EXECUTE ON FUNCTION version() TO entrestate_app, entrestate_authenticator,
+GRANT EXECUTE ON FUNCTION code_version() TO entrestate_app, entrestate_authenticator,
   entrestate_worker, entrestate_auditor, entrestate_anon;
 
 CREATE FUNCTION migrate() RETURNS text
