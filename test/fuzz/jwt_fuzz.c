@@ -574,7 +574,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	};
 	static const char *const tenant_claims[] = {
 		"tenant_id", "app_metadata.tenant_id",
-		"https://e\\.example/tenant", "a..b"
+		"https://e\\.example/tenant", ""
 	};
 	JwtPolicy	policy = {0};
 	const char *rest;
@@ -676,6 +676,12 @@ fuzz_write_seeds(const char *directory)
 		"\"x\":[[[[[[[{\"y\":[[[[[[[[]]]]]]]]}]]]]]]]}"},
 		{"json_types", MODE_JSON, 0x08, NULL,
 		"{\"exp\":\"4e9\",\"nbf\":null,\"iat\":true,\"aud\":[1],\"sub\":{}}"},
+		{"json_aud", MODE_JSON, 0x08, NULL,
+		"{\"exp\":4e9,\"aud\":1,\"sub\":\"a\",\"tenant_id\":\"t\"}"},
+		{"json_aud_array", MODE_JSON, 0x08, NULL,
+		"{\"exp\":4e9,\"aud\":[\"entrestate\",1],\"sub\":\"a\",\"tenant_id\":\"t\"}"},
+		{"json_no_path", MODE_JSON, 0x30, NULL,
+		"{\"exp\":4e9,\"\":\"t\",\"sub\":\"a\"}"},
 		{"sign_hs256", MODE_SIGN_HS256, 0x0F, good_hs_header, good_payload},
 		{"sign_rs256", MODE_SIGN_RS256, 0x0F, good_rs_header, good_payload},
 		{"sign_confused", MODE_SIGN_HS256, 0x0F, good_rs_header, good_payload},
@@ -685,7 +691,17 @@ fuzz_write_seeds(const char *directory)
 		{"sign_none", MODE_SIGN_HS256, 0x0F, "{\"alg\":\"none\"}", good_payload},
 		{"payload", MODE_PAYLOAD, 0x0F, NULL, good_payload},
 		{"key_secret", MODE_KEY, 0x00, NULL, hs_key},
+		{"key_encrypted", MODE_KEY, 0x00, NULL,
+			"-----BEGIN PUBLIC KEY-----\nProc-Type: 4,ENCRYPTED\n"
+			"DEK-Info: DES-CBC,0000000000000000\n\nAAAA\n"
+		"-----END PUBLIC KEY-----\n"},
 	};
+
+	BIO		   *pem;
+	char	   *pem_data;
+	long		pem_len;
+	unsigned char *der = NULL;
+	int			der_len;
 
 	for (size_t i = 0; i < lengthof(seeds); i++)
 	{
@@ -719,6 +735,15 @@ fuzz_write_seeds(const char *directory)
 					rs_token_len);
 	fuzz_write_seed(directory, "key_pem", MODE_KEY, 0x00, rs_public_pem,
 					rs_public_pem_len);
+
+	pem = BIO_new(BIO_s_mem());
+	der_len = i2d_PublicKey(rs_key, &der);
+	FUZZ_REQUIRE(der_len > 0 && PEM_write_bio(pem, PEM_STRING_RSA_PUBLIC, "",
+											  der, der_len));
+	pem_len = BIO_get_mem_data(pem, &pem_data);
+	fuzz_write_seed(directory, "key_pkcs1", MODE_KEY, 0x00, pem_data, pem_len);
+	OPENSSL_free(der);
+	BIO_free(pem);
 }
 
 /*

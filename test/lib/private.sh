@@ -189,6 +189,7 @@ es_stop_all() {
 
 es_cleanup() {
 	local status=$?
+	set +e # all of it, whatever fails
 	trap - EXIT
 	trap '' HUP INT TERM
 	es_unsupervise
