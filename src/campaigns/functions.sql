@@ -35,7 +35,7 @@ BEGIN
   END IF;
   -- a brake's row: a send that is about to start holds it in share mode (L4)
   PERFORM FROM entrestate.campaigns c
-  WHERE c.tenant_id = t AND c.campaign_id = campaign FOR UPDATE;
+  WHERE c.tenant_id = t AND c.campaign_id = campaign FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such campaign', NULL,
       'entrestate.campaign_list() lists the tenant''s campaigns.');

@@ -107,3 +107,14 @@ core_add_delay(PG_FUNCTION_ARGS)
 									   PG_GETARG_INTERVAL_P(1),
 									   es_zone(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
 }
+
+PG_FUNCTION_INFO_V1(core_zone_known);
+
+/* core_zone_known(name) tells whether the time zone database has a name. */
+Datum
+core_zone_known(PG_FUNCTION_ARGS)
+{
+	pg_tz	   *tz = pg_tzset(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	PG_RETURN_BOOL(tz != NULL && pg_tz_acceptable(tz));
+}

@@ -13,8 +13,9 @@
  *
  *	1. enters the tenant, as the system;
  *	2. locks, in this order, the tenant's row and its due campaigns' rows FOR
- *	   SHARE, the due runs' rows FOR NO KEY UPDATE SKIP LOCKED, the leads' rows
- *	   FOR SHARE.  Whatever brakes (a freeze, a pause, an opt-out, a hot lead)
+ *	   SHARE, the due runs' rows FOR NO KEY UPDATE and the leads' rows FOR
+ *	   SHARE, both SKIP LOCKED: what somebody else is writing stays due.
+ *	   Whatever brakes (a freeze, a pause, an opt-out, a hot lead)
  *	   updates one of these rows: brake and batch are serial, and nothing is
  *	   admitted after the brake's commit (L4).  Those who brake lock in the
  *	   same order;
@@ -377,7 +378,7 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 		"  AND a.lead_id = d.lead_id AND a.is_primary"
 		"  AND a.kind = CASE s.channel WHEN 'email' THEN 'email' ELSE 'phone' END"
 		" ORDER BY d.due_at, d.campaign_id, d.lead_id"
-		" FOR NO KEY UPDATE OF r SKIP LOCKED FOR SHARE OF l",
+		" FOR NO KEY UPDATE OF r SKIP LOCKED FOR SHARE OF l SKIP LOCKED",
 	4, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZOID, INT4OID}};
 	Columns		open;
 	Oid			uuid = UUIDOID;

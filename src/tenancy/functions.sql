@@ -141,8 +141,8 @@ BEGIN
   IF dry_run IS NOT NULL THEN
     PERFORM entrestate.require('safety.manage');
   END IF;
-  -- FOR UPDATE: a send that is about to start holds this row in share mode (L4)
-  SELECT s.dry_run INTO was FROM entrestate.tenants s WHERE s.tenant_id = t FOR UPDATE;
+  -- a send that is about to start holds this row in share mode (L4)
+  SELECT s.dry_run INTO was FROM entrestate.tenants s WHERE s.tenant_id = t FOR NO KEY UPDATE;
   UPDATE entrestate.tenants s
   SET name = coalesce(tenant_update.name, s.name),
       time_zone = coalesce(tenant_update.time_zone, s.time_zone),
@@ -288,7 +288,7 @@ BEGIN
     PERFORM entrestate.arg_choice('role', role, ARRAY['owner', 'admin', 'operator', 'closer', 'member', 'viewer']);
   END IF;
   -- one writer of memberships at a time, so that two owners cannot both go
-  PERFORM FROM entrestate.tenants WHERE tenant_id = t FOR UPDATE;
+  PERFORM FROM entrestate.tenants WHERE tenant_id = t FOR NO KEY UPDATE;
   IF NOT EXISTS (SELECT FROM entrestate.members m
                  WHERE m.tenant_id = t AND m.user_id = member_update.user_id) THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such member', NULL, 'Add the user with member_add().');

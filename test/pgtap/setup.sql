@@ -1,0 +1,157 @@
+-- Shared fixtures: two sandbox tenants, A and B, with something in every table.
+--
+--   \ir setup.sql
+--
+-- Commits (a tenant's runs are decided before it ends), so include it before BEGIN; the
+-- database of a pgTAP file is its own. Afterwards there are
+--
+--   psql variables   :a :b (tenants), and :a_owner :a_viewer :a_campaign :a_campaign_draft
+--                    :a_template :a_template_sms :a_lead :a_lead2 ..., the same with b_;
+--                    they are text, quoted as :'a'
+--   fixture.ids      all of them as rows (who, name, id, kind)
+--   fixture.id(who, name), fixture.enter(who [, member]): login() in this transaction
+--   fixture.digest(tenant)  md5 of every row of a tenant in every table (as superuser)
+--   roles            fixture_app (entrestate_app), fixture_app2 (the same, another login),
+--                    fixture_gateway (entrestate_authenticator, NOINHERIT),
+--                    fixture_auditor, fixture_anon, fixture_nobody (in none);
+--                    all LOGIN, without a password
+--
+-- The clock is left at 2026-01-09T10:00:00Z. What only B's rows hold contains the marker
+-- "zqbeta" (user ids do not: they are handed to functions), what only A's hold "zqalpha".
+SET client_min_messages = warning;
+SET entrestate.clock = '2026-01-05T10:00:00Z';
+SELECT entrestate.upkeep() AS setup \gset fixture_
+
+-- roles are the cluster's, and an earlier file may have made them
+DO $$
+DECLARE
+  r record;
+BEGIN
+  FOR r IN SELECT * FROM (VALUES
+      ('fixture_app', 'entrestate_app', 'INHERIT'), ('fixture_app2', 'entrestate_app', 'INHERIT'),
+      ('fixture_gateway', 'entrestate_authenticator', 'NOINHERIT'),
+      ('fixture_auditor', 'entrestate_auditor', 'INHERIT'),
+      ('fixture_anon', 'entrestate_anon', 'INHERIT'), ('fixture_nobody', NULL, 'INHERIT')) v(name, of_role, inherit)
+  LOOP
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r.name) THEN
+      EXECUTE format('CREATE ROLE %I LOGIN %s', r.name, r.inherit);
+      IF r.of_role IS NOT NULL THEN
+        EXECUTE format('GRANT %I TO %I', r.of_role, r.name);
+      END IF;
+    END IF;
+  END LOOP;
+END
+$$;
+
+CREATE SCHEMA fixture;
+GRANT USAGE ON SCHEMA fixture TO PUBLIC;
+CREATE TABLE fixture.ids (
+  who text, name text, id text, kind text NOT NULL, PRIMARY KEY (who, name));
+GRANT SELECT ON fixture.ids TO PUBLIC;
+
+CREATE FUNCTION fixture.id(who text, name text) RETURNS text LANGUAGE sql STABLE AS
+  $$ SELECT i.id FROM fixture.ids i WHERE i.who = $1 AND i.name = $2 $$;
+
+CREATE FUNCTION fixture.enter(who text, member text DEFAULT 'owner') RETURNS void LANGUAGE sql AS
+  $$ SELECT entrestate.login(fixture.id(who, 'tenant')::uuid, fixture.id(who, member)) $$;
+
+-- Columns of a table that tell of a tenant: tenant_id, else all its rows belong to everybody.
+CREATE FUNCTION fixture.digest(tenant uuid) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  t record;
+  d text;
+  everything text := '';
+BEGIN
+  FOR t IN
+    SELECT c.oid::regclass AS name, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
+        AND a.attname = 'tenant_id' AND NOT a.attisdropped) AS of_tenant
+    FROM pg_class c
+    WHERE c.relnamespace = 'entrestate'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    ORDER BY c.relname
+  LOOP
+    EXECUTE format('SELECT coalesce(md5(string_agg(x::text, chr(10) ORDER BY x::text)), ''none'') FROM %s x %s',
+      t.name, CASE WHEN t.of_tenant THEN 'WHERE x.tenant_id = $1' END) INTO d USING tenant;
+    everything := everything || t.name || ' ' || d || E'\n';
+  END LOOP;
+  RETURN everything;
+END
+$$;
+
+-- Makes one tenant in this transaction, by the public functions alone.
+CREATE FUNCTION fixture.make(who text, marker text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  t uuid;
+  r text;
+  i integer;
+  c uuid;
+  c2 uuid;
+  m uuid;
+  m2 uuid;
+  l uuid;
+BEGIN
+  INSERT INTO fixture.ids SELECT who, v, format('user-%s-%s', who, v), 'user'
+    FROM unnest('{owner,admin,operator,closer,member,viewer}'::text[]) v;
+  t := entrestate.tenant_create(marker || ' Homes', fixture.id(who, 'owner'), 'sandbox', 'America/Toronto', 'CAD');
+  INSERT INTO fixture.ids VALUES (who, 'tenant', t, 'tenant');
+  PERFORM entrestate.login_record(t, fixture.id(who, 'owner'), 'login.succeeded', '203.0.113.0/24', marker || ' sso');
+  PERFORM fixture.enter(who);
+  PERFORM entrestate.tenant_update(dry_run => false);
+  PERFORM entrestate.channel_set('email', true), entrestate.channel_set('sms', true);
+  FOREACH r IN ARRAY '{admin,operator,closer,member,viewer}'::text[] LOOP
+    PERFORM entrestate.member_add(fixture.id(who, r), r);
+  END LOOP;
+  m := entrestate.template_create(marker || ' hello', 'email', marker || ' body', marker || ' subject');
+  m2 := entrestate.template_create(marker || ' nudge', 'sms', marker || ' text');
+  PERFORM entrestate.template_status_set(m, 1, 'approved'), entrestate.template_status_set(m2, 1, 'approved');
+  c := entrestate.campaign_create(marker || ' towers', 'investor', jsonb_build_object('page', marker));
+  c2 := entrestate.campaign_create(marker || ' villas', 'end_user');
+  PERFORM entrestate.sequence_create(c, jsonb_build_array(
+    jsonb_build_object('channel', 'email', 'template', m, 'delay', '0'),
+    jsonb_build_object('channel', 'sms', 'template', m2, 'delay', '3 days'),
+    jsonb_build_object('channel', 'email', 'template', m, 'delay', '4 days')), marker || ' follow-up');
+  PERFORM entrestate.sequence_publish(c, 1);
+  PERFORM entrestate.sequence_create(c, jsonb_build_array(
+    jsonb_build_object('channel', 'sms', 'template', m2, 'delay', '1 day')), marker || ' draft');
+  PERFORM entrestate.campaign_status_set(c, 'active');
+  PERFORM entrestate.campaign_update(c, sender_enabled => true);
+  INSERT INTO fixture.ids VALUES (who, 'campaign', c, 'campaign'), (who, 'campaign_draft', c2, 'campaign'),
+    (who, 'template', m, 'template'), (who, 'template_sms', m2, 'template');
+  FOR i IN 1 .. 4 LOOP
+    l := entrestate.lead_create(format('%s Person %s', marker, i),
+      -- the third has no telephone: its second step is skipped
+      format('%s.%s@example.com', marker, i), CASE WHEN i <> 3 THEN '+1 416 555 01' || i || CASE who WHEN 'a' THEN 1 ELSE 2 END END,
+      marker || ' Ltd', CASE WHEN i < 4 THEN c END, jsonb_build_object('landing_page', 'https://example.com/' || marker),
+      'form', format('key-%s', i), jsonb_build_object('note', marker));
+    INSERT INTO fixture.ids VALUES (who, CASE i WHEN 1 THEN 'lead' ELSE 'lead' || i END, l, 'lead');
+  END LOOP;
+END
+$$;
+
+DO $$ BEGIN PERFORM fixture.make('a', 'zqalpha'); END $$;
+DO $$ BEGIN PERFORM fixture.make('b', 'zqbeta'); END $$;
+CALL entrestate.sender_process();
+SET entrestate.clock = '2026-01-09T10:00:00Z';
+-- the second steps are decided; one more lead of each waits to be
+CALL entrestate.sender_process();
+DO $$
+DECLARE
+  w text;
+  l uuid;
+BEGIN
+  FOREACH w IN ARRAY '{a,b}'::text[] LOOP
+    PERFORM fixture.enter(w);
+    l := entrestate.lead_create(CASE w WHEN 'a' THEN 'zqalpha' ELSE 'zqbeta' END || ' Late',
+      'late.' || CASE w WHEN 'a' THEN 'zqalpha' ELSE 'zqbeta' END || '@example.com', campaign => fixture.id(w, 'campaign')::uuid);
+    INSERT INTO fixture.ids VALUES (w, 'lead5', l, 'lead');
+  END LOOP;
+END
+$$;
+SELECT entrestate.tick() AS tick \gset fixture_
+
+SELECT max(id) FILTER (WHERE who = 'a' AND name = 'tenant') AS a,
+  max(id) FILTER (WHERE who = 'b' AND name = 'tenant') AS b
+FROM fixture.ids \gset
+-- each id as a variable of its own: a row with a column for each
+SELECT string_agg(format('%L AS %I', id, who || '_' || name), ', ') AS columns FROM fixture.ids \gset fixture_
+SELECT :fixture_columns \gset
+RESET client_min_messages;
