@@ -185,8 +185,8 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- a name with a slash and no digit is no POSIX notation; the others are
   -- looked up in the list, which reads hundreds of files
-  IF value IS NULL OR NOT CASE WHEN value ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' THEN entrestate.zone_known(value)
-       ELSE value = 'UTC' OR EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value) END THEN
+  IF value IS NULL OR NOT (CASE WHEN value ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' THEN entrestate.zone_known(value)
+       ELSE value = 'UTC' OR EXISTS (SELECT FROM pg_timezone_names z WHERE z.name = value) END) THEN
     PERFORM entrestate.raise('INVALID_INPUT', format('%s is not a time zone', name),
       format('"%s" is not a name of the IANA time zone database.', left(value, 64)),
       'Write a name such as America/Toronto or UTC.');
