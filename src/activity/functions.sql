@@ -4,26 +4,34 @@
 CREATE FUNCTION activity_add(type text, entity_type text, entity_id text,
   campaign_id uuid DEFAULT NULL, payload jsonb DEFAULT '{}', task_id uuid DEFAULT NULL)
 RETURNS uuid
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL keeps the plan for the session; a SQL function would plan each call.
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  new_id uuid := entrestate.uuid_v7();
+BEGIN
   INSERT INTO entrestate.activity_events
     (tenant_id, recorded_at, id, type, entity_type, entity_id, campaign_id, task_id, actor, payload)
-  VALUES (entrestate.current_tenant(), entrestate.clock_now(), entrestate.uuid_v7(),
+  VALUES (entrestate.current_tenant(), entrestate.clock_now(), new_id,
     activity_add.type, activity_add.entity_type, activity_add.entity_id, activity_add.campaign_id,
-    activity_add.task_id, entrestate.current_actor(), coalesce(activity_add.payload, '{}'))
-  RETURNING id
+    activity_add.task_id, entrestate.current_actor(), coalesce(activity_add.payload, '{}'));
+  RETURN new_id;
+END
 $$;
 COMMENT ON FUNCTION activity_add(text, text, text, uuid, jsonb, uuid) IS
 'Internal: records an event of the feed in the context''s tenant. The payload carries references, never personal data (L8).';
 
 CREATE FUNCTION audit_add(action text, target_type text, target_id text, detail jsonb) RETURNS void
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
   INSERT INTO entrestate.audit_log
     (tenant_id, recorded_at, id, action, actor, member_role, login_role, target_type, target_id, detail)
   VALUES (entrestate.current_tenant(), entrestate.clock_now(), entrestate.uuid_v7(),
     audit_add.action, entrestate.current_actor(), entrestate.current_member_role(), session_user,
-    audit_add.target_type, audit_add.target_id, coalesce(audit_add.detail, '{}'))
+    audit_add.target_type, audit_add.target_id, coalesce(audit_add.detail, '{}'));
+END
 $$;
 COMMENT ON FUNCTION audit_add(text, text, text, jsonb) IS
 'Internal: records who did what in the context''s tenant.';

@@ -124,7 +124,7 @@ $$;
 COMMENT ON FUNCTION campaign_get(uuid) IS
 'A campaign with all its settings. Capability: campaign.read. Errors: P0002. (A4)';
 
-CREATE FUNCTION campaign_list(before timestamptz DEFAULT NULL, max_rows integer DEFAULT 50)
+CREATE FUNCTION campaign_list(before uuid DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (campaign_id uuid, name text, intent text, status text, sender_enabled boolean,
   created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -138,14 +138,14 @@ BEGIN
   RETURN QUERY
   SELECT c.campaign_id, c.name, c.intent, c.status, c.sender_enabled, c.created_at, c.updated_at
   FROM entrestate.campaigns c
-  WHERE c.tenant_id = t AND c.updated_at < coalesce(before, 'infinity')
-  ORDER BY c.tenant_id DESC, c.updated_at DESC LIMIT max_rows;
+  WHERE c.tenant_id = t AND (before IS NULL OR c.campaign_id < before)
+  ORDER BY c.tenant_id DESC, c.campaign_id DESC LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION campaign_list(timestamptz, integer) IS
-'The tenant''s campaigns, last changed first; before: updated_at of the last one of the page before. Capability: campaign.read. Errors: 22023. (A4)';
+COMMENT ON FUNCTION campaign_list(uuid, integer) IS
+'The tenant''s campaigns, newest first; before: id of the last one of the page before. Capability: campaign.read. Errors: 22023. (A4)';
 
 GRANT EXECUTE ON FUNCTION campaign_create(text, text, jsonb, jsonb),
   campaign_status_set(uuid, text, text),
   campaign_update(uuid, text, text, boolean, jsonb, jsonb, timestamptz),
-  campaign_get(uuid), campaign_list(timestamptz, integer) TO entrestate_app;
+  campaign_get(uuid), campaign_list(uuid, integer) TO entrestate_app;

@@ -28,7 +28,6 @@ CREATE TABLE entrestate.campaigns (
   updated_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, campaign_id)
 ) WITH (fillfactor = 80);
-CREATE INDEX campaigns_updated ON entrestate.campaigns (tenant_id, updated_at);
 COMMENT ON TABLE entrestate.campaigns IS 'Campaigns: every output carries a campaign''s id. (A4)';
 COMMENT ON COLUMN entrestate.campaigns.tenant_id IS 'Tenant.';
 COMMENT ON COLUMN entrestate.campaigns.campaign_id IS 'Id, a time-ordered UUID.';

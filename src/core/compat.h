@@ -18,7 +18,7 @@
 #define ES_PROC_LXID(proc) ((proc)->lxid)
 #endif
 
-/* 16 renamed the ownership check. */
+/* From 16 on a setting's "extra" must come from guc_malloc(). */
 #if PG_VERSION_NUM >= 160000
 #define ES_GUC_MALLOC(elevel, size) guc_malloc(elevel, size)
 #define ES_GUC_FREE(p) guc_free(p)

@@ -118,10 +118,10 @@ WHERE k.contype = 'f' AND (SELECT array_agg(a.attname::text) FROM unnest(k.conke
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n AND a.attname = 'tenant_id'
     JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = v.n AND b.attname = 'tenant_id') IS NULL
 UNION ALL
-SELECT 'L1', t.label, format('unique index %s does not begin with the tenant: a conflict would tell of another one''s row', i.indexrelid::regclass)
+SELECT 'L1', t.label, format('unique index %s does not carry the tenant: a conflict would tell of another one''s row', i.indexrelid::regclass)
 FROM tenant_table t JOIN pg_index i ON i.indrelid = t.oid
-WHERE i.indisunique AND NOT EXISTS (SELECT FROM pg_attribute a
-  WHERE a.attrelid = t.oid AND a.attnum = i.indkey[0] AND a.attname = 'tenant_id')
+WHERE i.indisunique AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id'
+  AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
 UNION ALL
 SELECT 'L1', t.label, 'the first column is not tenant_id uuid NOT NULL'
 FROM tenant_table t WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum = 1

@@ -56,7 +56,7 @@ BEGIN
     entrestate.arg_text('source', lead_create.source, 40),
     entrestate.arg_text('idempotency_key', lead_create.idempotency_key, 255, 0),
     entrestate.arg_object('custom', lead_create.custom), lead_create.time_zone, at, at)
-  ON CONFLICT ON CONSTRAINT leads_tenant_id_idempotency_key_key DO NOTHING;
+  ON CONFLICT ON CONSTRAINT leads_idempotency DO NOTHING;
   IF NOT FOUND THEN
     -- the same call again: the same lead, and nothing new
     SELECT x.lead_id INTO STRICT l FROM entrestate.leads x
@@ -108,7 +108,7 @@ BEGIN
   END IF;
   UPDATE entrestate.leads l SET campaign_id = coalesce(l.campaign_id, campaign), updated_at = at
   WHERE l.tenant_id = t AND l.lead_id = lead;
-  RETURN entrestate.sender_start_run(t, campaign, lead, at) > 0;
+  RETURN entrestate.sender_start_runs(t, campaign, ARRAY[lead]) > 0;
 END
 $$;
 COMMENT ON FUNCTION lead_attribute(uuid, uuid, jsonb) IS
@@ -155,7 +155,7 @@ BEGIN
     l.created_at, l.updated_at
   FROM entrestate.leads l
   WHERE l.tenant_id = t AND l.campaign_id = campaign AND l.updated_at < coalesce(before, 'infinity')
-  ORDER BY l.tenant_id DESC, l.campaign_id DESC, l.updated_at DESC LIMIT max_rows;
+  ORDER BY l.campaign_id DESC, l.tenant_id DESC, l.updated_at DESC LIMIT max_rows;
 END
 $$;
 COMMENT ON FUNCTION lead_list(uuid, timestamptz, integer) IS

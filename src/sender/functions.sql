@@ -150,11 +150,14 @@ $$;
 COMMENT ON FUNCTION sequence_publish(uuid, integer) IS
 'Publishes a draft version: it never changes again, runs that begin from now on follow it, the one before is archived; returns how many runs the campaign''s backfill started. Capability: sequence.manage. Errors: P0002, 55000 when a template is not approved, ZE005. (B1)';
 
-CREATE FUNCTION sender_start_run(tenant uuid, campaign uuid, lead uuid, since timestamptz) RETURNS integer
-LANGUAGE sql VOLATILE
+CREATE FUNCTION sender_start_runs(tenant uuid, campaign uuid, leads uuid[]) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
-  -- lead NULL: every lead attributed to the campaign since then. What gates 3
-  -- to 6 would end at once does not begin.
+DECLARE
+  n integer;
+BEGIN
+  -- What gates 3 to 6 would end at once does not begin.
   WITH able AS (
     SELECT c.campaign_id, q.version, s.delay, t.time_zone, c.policy_version,
       CASE WHEN t.dry_run OR c.dry_run THEN 'dry_run' ELSE t.mode END AS mode
@@ -167,15 +170,13 @@ SET search_path = pg_catalog, pg_temp AS $$
   ), run AS (
     INSERT INTO entrestate.sender_runs (tenant_id, campaign_id, lead_id, version, mode, next_at, first_due_at,
       created_at, updated_at)
-    SELECT tenant, able.campaign_id, a.lead_id, able.version, able.mode, d.due_at, d.due_at,
+    SELECT tenant, able.campaign_id, l.lead_id, able.version, able.mode, d.due_at, d.due_at,
       entrestate.clock_now(), entrestate.clock_now()
-    FROM able
-    JOIN entrestate.lead_attributions a ON a.tenant_id = tenant AND a.campaign_id = able.campaign_id
-    JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = a.lead_id
+    FROM able CROSS JOIN unnest(leads) AS u(lead_id)
+    JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = u.lead_id
     CROSS JOIN LATERAL (SELECT entrestate.delay_add(entrestate.clock_now(), able.delay,
       coalesce(l.time_zone, able.time_zone)) AS due_at) d
-    WHERE (lead IS NULL OR a.lead_id = lead) AND a.attributed_at >= since
-      AND l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
+    WHERE l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
       AND l.merged_into IS NULL AND l.status NOT IN ('booked', 'lost')
     ON CONFLICT DO NOTHING
     RETURNING campaign_id, lead_id, version, mode, next_at
@@ -191,17 +192,24 @@ SET search_path = pg_catalog, pg_temp AS $$
       entrestate.clock_now(), run.next_at, run.version, able.policy_version
     FROM run, able
   )
-  SELECT count(*)::integer FROM run
+  SELECT count(*) INTO n FROM run;
+  RETURN n;
+END
 $$;
-COMMENT ON FUNCTION sender_start_run(uuid, uuid, uuid, timestamptz) IS
-'Internal: starts the runs of one lead, or with NULL of all leads attributed since then, where the campaign is active, its sender enabled and a sequence published; returns how many. (B2, B8)';
+COMMENT ON FUNCTION sender_start_runs(uuid, uuid, uuid[]) IS
+'Internal: starts the runs of leads attributed to a campaign, where it is active, its sender enabled and a sequence published; returns how many began. (B2, B8)';
 
 CREATE FUNCTION sender_start_missing(campaign uuid) RETURNS integer
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(sum(entrestate.sender_start_run(c.tenant_id, c.campaign_id, NULL, c.backfill)), 0)::integer
+  SELECT coalesce(sum(entrestate.sender_start_runs(c.tenant_id, c.campaign_id, a.leads)), 0)::integer
   FROM entrestate.campaigns c
-  WHERE c.tenant_id = entrestate.current_tenant() AND c.campaign_id = campaign AND c.backfill IS NOT NULL
+  CROSS JOIN LATERAL (
+    SELECT array_agg(x.lead_id) AS leads FROM entrestate.lead_attributions x
+    WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.campaign_id AND x.attributed_at >= c.backfill
+      AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = x.tenant_id
+                      AND r.campaign_id = x.campaign_id AND r.lead_id = x.lead_id)) a
+  WHERE c.tenant_id = entrestate.current_tenant() AND c.campaign_id = campaign AND a.leads IS NOT NULL
 $$;
 COMMENT ON FUNCTION sender_start_missing(uuid) IS
 'Internal: starts the runs of a campaign''s backfill, as soon as its sender can. (B8)';

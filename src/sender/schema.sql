@@ -116,7 +116,7 @@ CREATE TABLE entrestate.sender_runs (
   FOREIGN KEY (tenant_id, campaign_id, version)
     REFERENCES entrestate.sender_sequences (tenant_id, campaign_id, version)
 ) WITH (fillfactor = 70);
-CREATE INDEX sender_runs_lead ON entrestate.sender_runs (tenant_id, lead_id);
+CREATE INDEX sender_runs_lead ON entrestate.sender_runs (lead_id, tenant_id);
 COMMENT ON TABLE entrestate.sender_runs IS 'What is happening now: one run per campaign and lead; its id is run_id(campaign_id, lead_id). Equal to the fold of its events. (B2)';
 COMMENT ON COLUMN entrestate.sender_runs.tenant_id IS 'Tenant.';
 COMMENT ON COLUMN entrestate.sender_runs.campaign_id IS 'Campaign.';
@@ -184,8 +184,8 @@ CREATE TABLE entrestate.sender_events (
   policy_version integer,
   PRIMARY KEY (tenant_id, lead_id, recorded_at, id)
 ) PARTITION BY RANGE (recorded_at);
-CREATE INDEX sender_events_campaign ON entrestate.sender_events (tenant_id, campaign_id, recorded_at);
-CREATE INDEX sender_events_type ON entrestate.sender_events (tenant_id, type, recorded_at);
+CREATE INDEX sender_events_campaign ON entrestate.sender_events (campaign_id, tenant_id, recorded_at);
+CREATE INDEX sender_events_type ON entrestate.sender_events (type, tenant_id, recorded_at);
 CREATE INDEX sender_events_consumer ON entrestate.sender_events (epoch, txid);
 COMMENT ON TABLE entrestate.sender_events IS 'Everything the sender did, and what providers reported. Append-only. (A8, B2)';
 COMMENT ON COLUMN entrestate.sender_events.tenant_id IS 'Tenant.';

@@ -56,6 +56,7 @@ typedef enum FuzzMode
 	MODE_SIGN_RS256,			/* the same */
 	MODE_PAYLOAD,				/* payload behind a good header, signed here */
 	MODE_KEY,					/* key material of either kind */
+	MODE_EDIT,					/* edits of a good token, four bytes each */
 	MODES
 } FuzzMode;
 
@@ -93,6 +94,8 @@ static const char good_payload[] =
 static EVP_PKEY *rs_key;
 static char *rs_public_pem;
 static size_t rs_public_pem_len;
+static char *hs_token;			/* good_payload, signed with hs_key */
+static size_t hs_token_len;
 static char *rs_token;			/* good_payload, signed by rs_key */
 static size_t rs_token_len;
 
@@ -562,6 +565,85 @@ fuzz_key(const char *data, size_t len, const JwtPolicy *policy)
 }
 
 /*
+ * fuzz_json judges a claims document. An accepted one has exp, so it must be
+ * refused with a second exp put in front.
+ */
+static void
+fuzz_json(const char *data, size_t len, const JwtPolicy *policy)
+{
+	static const char second[] = "{\"e\\u0078p\":4e9,";
+	const char *brace;
+	char	   *doubled;
+	JwtStatus	status;
+
+	if (fuzz_call(jwt_claims_from_json, data, len, policy) != JWT_OK)
+		return;
+
+	brace = memchr(data, '{', len);
+	FUZZ_REQUIRE(brace != NULL);
+	len -= brace + 1 - data;
+	doubled = malloc(strlen(second) + len);
+	memcpy(doubled, second, strlen(second));
+	memcpy(doubled + strlen(second), brace + 1, len);
+	status = fuzz_call(jwt_claims_from_json, doubled, strlen(second) + len,
+					   policy);
+	FUZZ_REQUIRE(status == JWT_MALFORMED || status == JWT_TOO_LONG);
+	free(doubled);
+}
+
+/*
+ * fuzz_edited_token replaces, inserts and deletes single bytes of a good token
+ * and requires that no other text than the token itself is accepted.
+ */
+static void
+fuzz_edited_token(const char *data, size_t len, const JwtPolicy *policy)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"abcdefghijklmnopqrstuvwxyz0123456789-_";
+	JwtPolicy	with_keys = *policy;
+	bool		rs256 = len % 2 == 1;
+	const char *good = rs256 ? rs_token : hs_token;
+	size_t		good_len = rs256 ? rs_token_len : hs_token_len;
+	char	   *token = malloc(good_len + len);
+	size_t		token_len = good_len;
+
+	with_keys.hs_key = (const uint8 *) hs_key;
+	with_keys.hs_key_len = strlen(hs_key);
+	with_keys.rs_public_pem = rs_public_pem;
+	with_keys.rs_public_pem_len = rs_public_pem_len;
+	memcpy(token, good, good_len);
+
+	/* positions count from the end, where the signature is */
+	for (; len >= 4; data += 4, len -= 4)
+	{
+		const uint8 *edit = (const uint8 *) data;
+		size_t		from_end = (edit[1] | edit[2] << 8) % (token_len + 1);
+		char	   *at = token + token_len - from_end;
+		char		byte = edit[0] & 0x80 ? (char) edit[3] :
+			alphabet[edit[3] % 64];
+
+		if (edit[0] % 3 == 0 && from_end > 0)
+			*at = byte;
+		else if (edit[0] % 3 == 1)
+		{
+			memmove(at + 1, at, from_end);
+			*at = byte;
+			token_len++;
+		}
+		else if (edit[0] % 3 == 2 && from_end > 0)
+		{
+			memmove(at, at + 1, from_end - 1);
+			token_len--;
+		}
+	}
+
+	if (fuzz_call(jwt_verify, token, token_len, &with_keys) == JWT_OK)
+		FUZZ_REQUIRE(token_len == good_len &&
+					 memcmp(token, good, good_len) == 0);
+	free(token);
+}
+
+/*
  * LLVMFuzzerTestOneInput runs one input.
  */
 int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -613,7 +695,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			fuzz_token(rest, len, &policy);
 			break;
 		case MODE_JSON:
-			fuzz_call(jwt_claims_from_json, rest, len, &policy);
+			fuzz_json(rest, len, &policy);
 			break;
 		case MODE_SIGN_HS256:
 			fuzz_signed_token(false, rest, len, &policy);
@@ -626,6 +708,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case MODE_KEY:
 			fuzz_key(rest, len, &policy);
+			break;
+		case MODE_EDIT:
+			fuzz_edited_token(rest, len, &policy);
 			break;
 		case MODES:
 			break;
@@ -697,6 +782,7 @@ fuzz_write_seeds(const char *directory)
 		"-----END PUBLIC KEY-----\n"},
 	};
 
+	char		spaces[JWT_MAX_LENGTH + 1];
 	BIO		   *pem;
 	char	   *pem_data;
 	long		pem_len;
@@ -731,6 +817,12 @@ fuzz_write_seeds(const char *directory)
 						data, len);
 		free(data);
 	}
+	memset(spaces, ' ', sizeof(spaces));
+	fuzz_write_seed(directory, "json_long", MODE_JSON, 0x00, spaces,
+					sizeof(spaces));
+	fuzz_write_seed(directory, "edit_nothing", MODE_EDIT, 0x0F, "", 0);
+	fuzz_write_seed(directory, "edit_hs256", MODE_EDIT, 0x0F, "\0\1\0=", 4);
+	fuzz_write_seed(directory, "edit_rs256", MODE_EDIT, 0x0F, "\1\0\0=x", 5);
 	fuzz_write_seed(directory, "token_rs256", MODE_TOKEN, 0x0F, rs_token,
 					rs_token_len);
 	fuzz_write_seed(directory, "key_pem", MODE_KEY, 0x00, rs_public_pem,
@@ -765,6 +857,9 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	memcpy(rs_public_pem, data, rs_public_pem_len);
 	BIO_free(pem);
 
+	hs_token = fuzz_make_token(false, hs_key, strlen(hs_key), good_hs_header,
+							   strlen(good_hs_header), good_payload,
+							   strlen(good_payload), &hs_token_len);
 	rs_token = fuzz_make_token(true, NULL, 0, good_rs_header,
 							   strlen(good_rs_header), good_payload,
 							   strlen(good_payload), &rs_token_len);

@@ -193,7 +193,8 @@ es_cleanup() {
 	trap - EXIT
 	trap '' HUP INT TERM
 	es_unsupervise
-	es_stop_all
+	# make demo KEEP=1 leaves its cluster running
+	if [ ! -e "$ES_TMP/stay" ]; then es_stop_all; fi
 	if [ "${KEEP:-}" != 1 ]; then rm -rf "$ES_TMP"; fi
 	exit "$status"
 }

@@ -10,7 +10,7 @@
 --                    they are text, quoted as :'a'
 --   fixture.ids      all of them as rows (who, name, id, kind)
 --   fixture.id(who, name), fixture.enter(who [, member]): login() in this transaction
---   fixture.digest(tenant)  md5 of every row of a tenant in every table (as superuser)
+--   fixture.digest(tenant)  md5 of every row of a tenant (NULL: of all) in every table, as superuser
 --   roles            fixture_app (entrestate_app), fixture_app2 (the same, another login),
 --                    fixture_gateway (entrestate_authenticator, NOINHERIT),
 --                    fixture_auditor, fixture_anon, fixture_nobody (in none);
@@ -55,7 +55,7 @@ CREATE FUNCTION fixture.id(who text, name text) RETURNS text LANGUAGE sql STABLE
 CREATE FUNCTION fixture.enter(who text, member text DEFAULT 'owner') RETURNS void LANGUAGE sql AS
   $$ SELECT entrestate.login(fixture.id(who, 'tenant')::uuid, fixture.id(who, member)) $$;
 
--- Columns of a table that tell of a tenant: tenant_id, else all its rows belong to everybody.
+-- Of a table without tenant_id, all rows count, and with NULL those of all tenants.
 CREATE FUNCTION fixture.digest(tenant uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   t record;
@@ -70,7 +70,7 @@ BEGIN
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT coalesce(md5(string_agg(x::text, chr(10) ORDER BY x::text)), ''none'') FROM %s x %s',
-      t.name, CASE WHEN t.of_tenant THEN 'WHERE x.tenant_id = $1' END) INTO d USING tenant;
+      t.name, CASE WHEN t.of_tenant AND tenant IS NOT NULL THEN 'WHERE x.tenant_id = $1' END) INTO d USING tenant;
     everything := everything || t.name || ' ' || d || E'\n';
   END LOOP;
   RETURN everything;
@@ -146,6 +146,7 @@ BEGIN
   END LOOP;
 END
 $$;
+SELECT entrestate.consumer_create('fixture') AS consumer \gset fixture_
 SELECT entrestate.tick() AS tick \gset fixture_
 
 SELECT max(id) FILTER (WHERE who = 'a' AND name = 'tenant') AS a,
