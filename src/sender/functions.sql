@@ -173,7 +173,9 @@ BEGIN
     SELECT tenant, able.campaign_id, l.lead_id, able.version, able.mode, d.due_at, d.due_at,
       entrestate.clock_now(), entrestate.clock_now()
     FROM able CROSS JOIN unnest(leads) AS u(lead_id)
-    JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = u.lead_id
+    -- OFFSET 0: by its key, whatever the statistics of a table just filled say
+    CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x
+      WHERE x.tenant_id = tenant AND x.lead_id = u.lead_id OFFSET 0) l
     CROSS JOIN LATERAL (SELECT entrestate.delay_add(entrestate.clock_now(), able.delay,
       coalesce(l.time_zone, able.time_zone)) AS due_at) d
     WHERE l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
@@ -225,6 +227,9 @@ CREATE FUNCTION sender_process_tenant(tenant uuid, batch integer DEFAULT 1000) R
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER
 -- the session setting is pinned so that the caller's own context comes back
 SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = ''
+-- every row is looked up by its key, whatever the statistics of a table that
+-- was just filled say
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
 AS 'MODULE_PATHNAME', 'sender_process_tenant';
 COMMENT ON FUNCTION sender_process_tenant(uuid, integer) IS
 'Decides at most batch due runs of a tenant, oldest first, in this transaction; returns how many. 0: nothing is due, the tenant is held, or another session is at it. For entrestate_worker. Errors: 22023. (B2, F8)';
