@@ -11,6 +11,8 @@
 #error "entrestate needs PostgreSQL 15 or newer"
 #endif
 
+#include "utils/guc_tables.h"
+
 /* 17 moved the local transaction id into a struct of PGPROC. */
 #if PG_VERSION_NUM >= 170000
 #define ES_PROC_LXID(proc) ((proc)->vxid.lxid)
@@ -26,6 +28,20 @@
 #define ES_GUC_MALLOC(elevel, size) malloc(size)
 #define ES_GUC_FREE(p) free(p)
 #endif
+
+/* From 16 on a setting is found by its name; before there is only the list. */
+static inline struct config_generic *
+es_find_guc(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, 0);
+#else
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (strcmp(get_guc_variables()[i]->name, name) == 0)
+			return get_guc_variables()[i];
+	return NULL;
+#endif
+}
 
 #if PG_VERSION_NUM >= 180000
 #define ES_MODULE_MAGIC \

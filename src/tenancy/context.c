@@ -148,6 +148,7 @@ char	   *es_key_file = NULL;
 
 static SessionValue session_value;	/* assigned by guc.c through our hook */
 static BoundValue bound_value;
+static const char *stale_setting = NULL;	/* see stale_placeholder() */
 static uint64 generation = 1;	/* grows with every assignment */
 static Context judged;
 static uint8 backend_secret[32];
@@ -459,6 +460,8 @@ session_check(char **newval, void **extra, GucSource source)
 		source == PGC_S_USER || source == PGC_S_DATABASE_USER ||
 		source == PGC_S_GLOBAL)
 		why = "A session token is not kept in a role's or a database's settings, where everybody can read it.";
+	else if (source != PGC_S_SESSION)
+		why = "A session token is set inside a session, not as an option of its connection or server.";
 	else if (strncmp(*newval, "eb1.", 4) == 0)
 		ok = inner_read(*newval, v);
 	else if (strncmp(*newval, "es1.", 4) == 0)
@@ -470,7 +473,8 @@ session_check(char **newval, void **extra, GucSource source)
 			char		buf[MAX_TOKEN];
 			char	   *inner;
 
-			v->lxid = my_lxid();
+			v->lxid = stale_setting != NULL && strcmp(*newval, stale_setting) == 0
+				? InvalidLocalTransactionId : my_lxid();
 			if (inner_write(v, buf) &&
 				(inner = ES_GUC_MALLOC(LOG, strlen(buf) + 1)) != NULL)
 			{
@@ -554,6 +558,26 @@ define_string(const char *name, const char *what, const char *more,
 							   NULL, NULL, NULL);
 }
 
+/*
+ * stale_placeholder returns what entrestate.session was set to before this
+ * transaction, while the library was not loaded: guc.c is about to have it
+ * checked as if it were set now, in a transaction that may be another client's.
+ */
+static const char *
+stale_placeholder(void)
+{
+	struct config_generic *g = es_find_guc("entrestate.session");
+	GucStack   *s;
+
+	if (g == NULL || g->vartype != PGC_STRING)
+		return NULL;
+	if (g->stack == NULL)
+		return *((struct config_string *) g)->variable;
+	for (s = g->stack; s->prev != NULL; s = s->prev)
+		;
+	return s->prior.val.stringval;
+}
+
 /* es_context_init defines the settings of the tenancy room. */
 void
 es_context_init(void)
@@ -586,12 +610,14 @@ es_context_init(void)
 				  "File with the keys that sign session tokens.",
 				  "One key a line; the first signs, all verify. Empty: entrestate.key in the data directory, made at first use.",
 				  &es_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+	stale_setting = stale_placeholder();
 	DefineCustomStringVariable("entrestate.session",
 							   "The signed tenant context of this transaction.",
 							   "Set by login(), login_jwt() and login_request(), or with SET LOCAL to a token of token_mint().",
 							   &session_setting, "", PGC_USERSET,
 							   GUC_NOT_IN_SAMPLE,
 							   session_check, session_assign, session_show);
+	stale_setting = NULL;
 }
 
 /* ----- judging --------------------------------------------------------- */
@@ -1136,7 +1162,8 @@ enter_claims(ContextKind kind, JwtStatus status, JwtClaims *claims)
 			strlcpy(request_actor, claims->actor, sizeof(request_actor));
 		}
 	}
-	enter(kind, &tenant, claims->actor, claims->exp);
+	/* the same leeway when it is judged again, at the first use */
+	enter(kind, &tenant, claims->actor, claims->exp + jwt_leeway);
 }
 
 PG_FUNCTION_INFO_V1(tenancy_login_jwt);
