@@ -35,6 +35,7 @@ static const struct
 void
 _PG_init(void)
 {
+	es_context_check_connection();	/* first: it may refuse */
 	es_clock_init();
 	es_context_init();
 	MarkGUCPrefixReserved("entrestate");

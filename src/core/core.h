@@ -58,6 +58,7 @@ extern bool es_transition_allowed(const char *machine, const char *from,
 extern void es_require_schema(void);
 
 /* the other rooms' start-up */
+extern void es_context_check_connection(void);
 extern void es_context_init(void);
 
 #endif

@@ -21,6 +21,7 @@ CREATE TABLE entrestate.protected_tables (
   machine text,
   machine_column text,
   by_month boolean NOT NULL DEFAULT false,
+  definition text[] NOT NULL,
   CHECK ((machine IS NULL) = (machine_column IS NULL))
 );
 COMMENT ON TABLE entrestate.protected_tables IS 'What protect() declared of each table: its guards, policies, grants and partitions follow from it, and verify() compares.';
@@ -29,6 +30,7 @@ COMMENT ON COLUMN entrestate.protected_tables.kind IS 'tenant: rows of a tenant,
 COMMENT ON COLUMN entrestate.protected_tables.machine IS 'State machine of transitions() that the table''s status follows.';
 COMMENT ON COLUMN entrestate.protected_tables.machine_column IS 'The column that holds the state.';
 COMMENT ON COLUMN entrestate.protected_tables.by_month IS 'Whether upkeep() makes a partition for each month.';
+COMMENT ON COLUMN entrestate.protected_tables.definition IS 'Its columns, constraints and unique indexes when it was declared, as guard_definition() writes them; what a later migration changes it must write here.';
 
 SELECT entrestate.protect('schema_version', 'catalog');
 SELECT entrestate.protect('protected_tables', 'catalog');

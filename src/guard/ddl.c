@@ -5,11 +5,14 @@
  * What they refuse, on any table of ours, outside migrate() and upkeep():
  *
  *	start	DROP EXTENSION entrestate CASCADE, DROP SCHEMA entrestate CASCADE:
- *			afterwards these triggers would be gone before they could fire.
+ *			afterwards these triggers would be gone before they could fire;
+ *			ALTER EXTENSION entrestate ADD or DROP a member.
  *	end		switching triggers, rules or row security; detaching a partition;
- *			attaching one that holds rows; another owner, inheritance, UNLOGGED;
+ *			attaching one that holds rows or lies elsewhere; making one, or an
+ *			heir; another owner, inheritance, schema, UNLOGGED;
  *			a foreign key out of an append-only table (its cascade would change
- *			rows); a rule; a foreign trigger on an append-only table; a policy
+ *			rows), another constraint; a rule; a foreign trigger on an
+ *			append-only table, a trigger put in another's place; a policy
  *			that is not one of guard_policies(); a new body for one of our
  *			functions, or a planted function of the owner role.
  *	drop	a table, column, constraint, trigger, policy or view of ours.
@@ -34,6 +37,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "guard/guard.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/deparse_utility.h"
 #include "utils/acl.h"
@@ -106,18 +110,41 @@ is_member(Oid classid, Oid objid)
 	return OidIsValid(ext) && getExtensionOfObject(classid, objid) == ext;
 }
 
-/* has_rows reads a table that is about to become a partition. */
+/* has_rows looks into a new partition, past its own row security. */
 static bool
 has_rows(Oid relid)
 {
-	bool		found;
+	static EsPlan plan = {"SELECT entrestate.guard_any_row($1)", 1, {OIDOID}};
 
-	es_spi_exec(psprintf("SELECT FROM ONLY %s LIMIT 1",
-						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-													get_rel_name(relid))),
-				SPI_OK_SELECT);
-	found = SPI_processed > 0;
-	return found;
+	return query_bool(&plan, relid);
+}
+
+/* is_child_of_ours: a partition of one of our tables, or its heir. */
+static bool
+is_child_of_ours(Oid relid)
+{
+	static EsPlan plan = {
+		"SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
+		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.inhparent"
+		" WHERE i.inhrelid OPERATOR(pg_catalog.=) $1 AND c.relnamespace"
+		" OPERATOR(pg_catalog.=) 'entrestate'::pg_catalog.regnamespace)",
+	1, {OIDOID}};
+
+	return query_bool(&plan, relid);
+}
+
+/* is_owners: the owner role's, where our tables can be told by after a move. */
+static bool
+is_owners(Oid relid)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		owners;
+
+	if (!HeapTupleIsValid(tup))
+		return false;
+	owners = ((Form_pg_class) GETSTRUCT(tup))->relowner == es_owner();
+	ReleaseSysCache(tup);
+	return owners;
 }
 
 /* check_subcommand judges one part of an ALTER TABLE. */
@@ -154,9 +181,10 @@ check_subcommand(Oid relid, AlterTableCmd *cmd, const char *identity)
 				PartitionCmd *p = castNode(PartitionCmd, cmd->def);
 				Oid			child = RangeVarGetRelid(p->name, NoLock, true);
 
-				if (OidIsValid(child) && get_rel_relkind(child) == RELKIND_RELATION &&
-					has_rows(child))
-					refuse("attaching a partition that holds rows", identity);
+				if (OidIsValid(child) &&
+					(!is_ours(child) || get_rel_relkind(child) != RELKIND_RELATION ||
+					 has_rows(child)))
+					refuse("attaching a partition that holds rows or lies elsewhere", identity);
 				break;
 			}
 		case AT_ChangeOwner:
@@ -181,20 +209,33 @@ check_subcommand(Oid relid, AlterTableCmd *cmd, const char *identity)
 		case AT_AlterColumnType:
 			refuse("changing a column's type", identity);
 			break;
-		case AT_AddConstraint:
-			if (IsA(cmd->def, Constraint) &&
-				castNode(Constraint, cmd->def)->contype == CONSTR_FOREIGN &&
-				is_append_only(relid))
-				refuse("a foreign key out of an append-only table", identity);
+		case AT_AlterConstraint:
+			refuse("altering a constraint", identity);
 			break;
 		default:
 			break;
 	}
 }
 
+/*
+ * check_foreign_key looks for a foreign key in the catalog: which subcommand
+ * adds one differs between versions.
+ */
+static void
+check_foreign_key(Oid relid, const char *identity)
+{
+	static EsPlan plan = {
+		"SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint"
+		" WHERE conrelid OPERATOR(pg_catalog.=) $1"
+		" AND contype OPERATOR(pg_catalog.=) 'f')", 1, {OIDOID}};
+
+	if (is_append_only(relid) && query_bool(&plan, relid))
+		refuse("a foreign key out of an append-only table", identity);
+}
+
 /* check_trigger judges a trigger that was just made. */
 static void
-check_trigger(Oid oid, const char *identity)
+check_trigger(Oid oid, bool replace, const char *identity)
 {
 	static EsPlan plan = {
 		"SELECT tgrelid, tgfoid FROM pg_catalog.pg_trigger"
@@ -208,6 +249,8 @@ check_trigger(Oid oid, const char *identity)
 		return;
 	relid = DatumGetObjectId(es_spi_get(0, 1, &isnull));
 	fn = DatumGetObjectId(es_spi_get(0, 2, &isnull));
+	if (replace && is_ours(relid))
+		refuse("replacing a trigger", identity);
 	if (is_append_only(relid) && !is_member(ProcedureRelationId, fn))
 		refuse("a foreign trigger", identity);
 }
@@ -305,6 +348,7 @@ guard_ddl_end(PG_FUNCTION_ARGS)
 		if (cmd->type == SCT_AlterTable)
 		{
 			if (is_ours(cmd->d.alterTable.objectId))
+			{
 				foreach(lc, cmd->d.alterTable.subcmds)
 				{
 					CollectedATSubcmd *sub = lfirst(lc);
@@ -314,6 +358,8 @@ guard_ddl_end(PG_FUNCTION_ARGS)
 										 (AlterTableCmd *) sub->parsetree,
 										 identity);
 				}
+				check_foreign_key(cmd->d.alterTable.objectId, identity);
+			}
 		}
 		else if (classid == TriggerRelationId)
 		{
@@ -321,7 +367,8 @@ guard_ddl_end(PG_FUNCTION_ARGS)
 				is_ours(RangeVarGetRelid(((RenameStmt *) cmd->parsetree)->relation,
 										 NoLock, true)))
 				refuse("renaming a trigger", identity);
-			check_trigger(objid, identity);
+			check_trigger(objid, IsA(cmd->parsetree, CreateTrigStmt) &&
+						  ((CreateTrigStmt *) cmd->parsetree)->replace, identity);
 		}
 		else if (classid == RewriteRelationId)
 			check_rule(objid, identity);
@@ -329,10 +376,18 @@ guard_ddl_end(PG_FUNCTION_ARGS)
 			check_policy(objid, identity);
 		else if (classid == ProcedureRelationId)
 			check_function(objid, in_ext, identity);
-		else if (classid == RelationRelationId && is_ours(objid) &&
-				 (IsA(cmd->parsetree, RenameStmt) ||
-				  IsA(cmd->parsetree, AlterObjectSchemaStmt)))
+		else if (classid == RelationRelationId &&
+				 IsA(cmd->parsetree, RenameStmt) && is_ours(objid))
 			refuse("renaming", identity);
+		else if (classid == RelationRelationId &&
+				 IsA(cmd->parsetree, AlterObjectSchemaStmt) &&
+				 (is_ours(objid) || is_owners(objid)))
+			refuse("moving to another schema", identity);
+		else if (classid == RelationRelationId &&
+				 (IsA(cmd->parsetree, CreateStmt) ||
+				  IsA(cmd->parsetree, CreateForeignTableStmt)) &&
+				 is_child_of_ours(objid))
+			refuse("making a partition or an heir", identity);
 	}
 	SPI_finish();
 	PG_RETURN_NULL();
@@ -365,6 +420,11 @@ guard_ddl_start(PG_FUNCTION_ARGS)
 		((RenameStmt *) t->parsetree)->renameType == OBJECT_SCHEMA &&
 		strcmp(((RenameStmt *) t->parsetree)->subname, "entrestate") == 0)
 		refuse("renaming", "schema entrestate");
+	/* pg_upgrade makes the members one by one */
+	if (t->parsetree != NULL && IsA(t->parsetree, AlterExtensionContentsStmt) &&
+		strcmp(((AlterExtensionContentsStmt *) t->parsetree)->extname, "entrestate") == 0 &&
+		!IsBinaryUpgrade)
+		refuse("changing the members", "extension entrestate");
 	PG_RETURN_NULL();
 }
 

@@ -40,12 +40,12 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'guard_rewrite';
 COMMENT ON FUNCTION guard_rewrite() IS 'Event trigger: refuses rewriting an append-only table (ZE003). (L2)';
 
 CREATE EVENT TRIGGER entrestate_ddl_start ON ddl_command_start
-  WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'ALTER SCHEMA')
+  WHEN TAG IN ('DROP EXTENSION', 'DROP SCHEMA', 'ALTER SCHEMA', 'ALTER EXTENSION')
   EXECUTE FUNCTION guard_ddl_start();
 CREATE EVENT TRIGGER entrestate_ddl_end ON ddl_command_end
   WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'CREATE TRIGGER', 'ALTER TRIGGER', 'CREATE RULE',
     'ALTER RULE', 'CREATE POLICY', 'ALTER POLICY', 'CREATE FUNCTION', 'ALTER FUNCTION',
-    'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE')
+    'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE', 'CREATE TABLE', 'CREATE FOREIGN TABLE')
   EXECUTE FUNCTION guard_ddl_end();
 CREATE EVENT TRIGGER entrestate_drop ON sql_drop EXECUTE FUNCTION guard_drop();
 CREATE EVENT TRIGGER entrestate_rewrite ON table_rewrite EXECUTE FUNCTION guard_rewrite();
@@ -84,8 +84,8 @@ SET search_path = pg_catalog, pg_temp AS $$
   FROM (VALUES
     ('{events}', 'guard_append_only_rows', 'guard_append_only', 27, 'A', '{}', 'BEFORE UPDATE OR DELETE'),
     ('{events}', 'guard_append_only', 'guard_append_only', 58, 'A', '{}', 'BEFORE UPDATE OR DELETE OR TRUNCATE'),
-    ('{events}', 'guard_system_only', 'guard_system_only', 6, 'O', '{}', 'BEFORE INSERT'),
-    ('{derived,global,catalog}', 'guard_system_only', 'guard_system_only', 62, 'O', '{}', 'BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE'),
+    ('{events}', 'guard_system_only', 'guard_system_only', 6, 'A', '{}', 'BEFORE INSERT'),
+    ('{derived,global,catalog}', 'guard_system_only', 'guard_system_only', 62, 'A', '{}', 'BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE'),
     ('{tenant,derived}', 'guard_tenant_stamp', 'guard_tenant_stamp', 23, 'O', '{}', 'BEFORE INSERT OR UPDATE')
   ) AS v(kinds, n, f, t, e, a, c)
   WHERE kind = ANY (v.kinds::text[])
@@ -135,6 +135,27 @@ SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION guard_root(oid) IS
 'Internal: name of the partitioned table a partition belongs to, or the table''s own.';
+
+CREATE FUNCTION guard_definition(relation oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  SELECT array_agg(x ORDER BY x COLLATE "C") FROM (
+    SELECT format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+      CASE WHEN a.attnotnull THEN ' NOT NULL' END, ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid))
+    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    -- from 18 on NOT NULL is a constraint, too: it stands with its column
+    SELECT format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid))
+    FROM pg_constraint k WHERE k.conrelid = relation AND k.contype IN ('p', 'u', 'f', 'c', 'x')
+    UNION ALL
+    SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
+    WHERE i.indrelid = relation AND i.indisunique
+      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.conrelid = relation)
+  ) AS v(x)
+$$;
+COMMENT ON FUNCTION guard_definition(oid) IS
+'Internal: a table''s columns, constraints and unique indexes, one text each. protect() keeps them and verify() compares.';
 
 CREATE FUNCTION guard_dress(relation regclass, kind text, machine text, machine_column text) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -198,7 +219,8 @@ BEGIN
   EXECUTE format('GRANT SELECT ON %s TO %s', rel,
     (SELECT string_agg(quote_ident(r), ', ') FROM unnest(entrestate.guard_readers(kind)) r));
   -- the door is open: the one time that a row gets in before its guard
-  INSERT INTO entrestate.protected_tables VALUES (table_name, kind, machine, machine_column, by_month);
+  INSERT INTO entrestate.protected_tables VALUES (table_name, kind, machine, machine_column, by_month,
+    entrestate.guard_definition(rel));
   IF by_month THEN
     PERFORM entrestate.partition_make(table_name, NULL);
   END IF;

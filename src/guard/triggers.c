@@ -5,12 +5,13 @@
  *	guard_append_only	refuses UPDATE, DELETE and TRUNCATE, always (L2).  It has
  *						no door.  Fires ALWAYS: in every replication role.
  *	guard_system_only	lets only our own definer functions write (L7, and the
- *						inserts of L2's tables).
+ *						inserts of L2's tables).  Fires ALWAYS; it lets a
+ *						subscriber's worker copy, which no session can be.
  *	guard_tenant_stamp	gives a row its tenant from the context and refuses any
  *						other (L1).
  *	guard_transition	enforces core/transitions.c.
  *
- * The last three fire in the ORIGIN role only: a subscriber's apply worker has
+ * The last two fire in the ORIGIN role only: a subscriber's apply worker has
  * no tenant context and copies what was already judged (an ALWAYS stamp stops
  * logical replication).
  *
@@ -27,6 +28,7 @@
 #include "executor/executor.h"
 #include "guard/guard.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "tenancy/tenancy.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -130,7 +132,8 @@ guard_system_only(PG_FUNCTION_ARGS)
 	TriggerData *t = trigger_data(fcinfo, "guard_system_only");
 
 	if (door == ES_DOOR_CLOSED &&
-		!es_is_system(t->tg_relation->rd_rel->relowner))
+		!es_is_system(t->tg_relation->rd_rel->relowner) &&
+		!IsLogicalWorker())
 		ereport(ERROR,
 				(errcode(es_errcode(ES_SYSTEM_ONLY)),
 				 errmsg("%s is refused: table \"%s\" is written by the system alone",

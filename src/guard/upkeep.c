@@ -10,6 +10,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "guard/guard.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -36,6 +37,12 @@ guard_upkeep(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(es_errcode(ES_INVALID_INPUT)),
 				 errmsg("months_back and months_ahead are numbers from 0 to 120")));
+	/* rows that an older snapshot does not see would be lost in the move */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("upkeep() must run in READ COMMITTED"),
+				 errhint("SELECT entrestate.upkeep(); in a transaction of its own.")));
 	es_require_schema();
 	SPI_connect();
 	es_spi_run(&lock, SPI_OK_SELECT, NULL, NULL);
@@ -73,11 +80,15 @@ guard_any_row(PG_FUNCTION_ARGS)
 	Relation	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan;
+	Snapshot	snapshot;
 	bool		found;
 
-	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	/* the newest snapshot: a transaction's own may be older than a row */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan(rel, snapshot, 0, NULL);
 	found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, AccessShareLock);
 	PG_RETURN_BOOL(found);

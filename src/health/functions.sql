@@ -1,33 +1,90 @@
 -- health: verify() checks every law on a live system. (F11)
 -- INVOKER functions: an auditor (or a superuser) sees all tenants.
 
+CREATE FUNCTION functions_now(OUT signature text, OUT digest text) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+  -- Not the owner and the grants: they are judged by themselves. Nor the list
+  -- that is made from this.
+  SELECT p.oid::regprocedure::text, md5(concat_ws(E'\n', l.lanname, p.prosrc, p.probin, pg_get_function_sqlbody(p.oid),
+    pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prokind, p.provolatile, p.proparallel, p.prosecdef,
+    p.proleakproof, p.proisstrict, array_to_string(p.proconfig, E'\n'), p.prosupport))
+  FROM pg_extension e
+  JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+    AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+  JOIN pg_proc p ON p.oid = d.objid
+  JOIN pg_language l ON l.oid = p.prolang
+  WHERE e.extname = 'entrestate' AND p.proname <> 'functions_shipped'
+$$;
+COMMENT ON FUNCTION functions_now() IS
+'Internal: every function of the extension with a digest of what it does. functions_shipped() is this list as it was when the extension was installed. (F11)';
+
 CREATE FUNCTION isolation_prove() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-WITH ext AS (
+WITH RECURSIVE ext AS (
   SELECT oid FROM pg_extension WHERE extname = 'entrestate'
-), our AS (
+), house AS (
+  -- not 'entrestate_owner'::regrole, which is an error when the role is gone
+  SELECT (SELECT oid FROM pg_roles WHERE rolname = 'entrestate_owner') AS owner
+), our AS MATERIALIZED (
   SELECT c.oid, c.relname, c.relkind, c.relowner, c.relacl, c.relrowsecurity, c.relforcerowsecurity,
     c.relpersistence, c.relispartition, format('table %I', c.relname) AS label,
-    d.table_name AS declared, d.kind, d.machine, d.machine_column, d.by_month
+    d.table_name AS declared, d.kind, d.machine, d.machine_column, d.by_month, d.definition
   FROM pg_class c
   LEFT JOIN entrestate.protected_tables d ON d.table_name = entrestate.guard_root(c.oid)
   WHERE c.relnamespace = 'entrestate'::regnamespace AND c.relkind IN ('r', 'p', 'f', 'm')
 ), tenant_table AS (
   SELECT * FROM our WHERE kind IN ('tenant', 'events', 'derived')
-), member AS (
+), policy AS MATERIALIZED (
+  SELECT k.kind, g.* FROM unnest('{tenant,events,derived,global,catalog}'::text[]) AS k(kind)
+  CROSS JOIN LATERAL entrestate.guard_policies(k.kind) g
+), guard AS MATERIALIZED (
+  SELECT our.oid AS relation, our.label, our.kind, g.*, CASE g.function_name
+    WHEN 'guard_append_only' THEN 'L2' WHEN 'guard_tenant_stamp' THEN 'L1'
+    WHEN 'guard_transition' THEN 'L3' ELSE 'L7' END AS law,
+    -- the columns of UPDATE OF
+    coalesce((SELECT a.attnum::text FROM pg_attribute a WHERE a.attrelid = our.oid
+      AND a.attname = our.machine_column AND g.function_name = 'guard_transition'), '') AS columns
+  FROM our CROSS JOIN LATERAL entrestate.guard_triggers(our.kind, our.machine, our.machine_column, our.relispartition) g
+), member AS MATERIALIZED (
   SELECT p.* FROM pg_proc p, ext
   WHERE EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
     AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = ext.oid)
-), in_role AS (
+), granted(member, role) AS (
   -- who is a member of what, through any number of grants; superusers are
   -- members of everything and are not meant
-  WITH RECURSIVE m(member, role) AS (
-    SELECT member, roleid FROM pg_auth_members
-    UNION
-    SELECT m.member, a.roleid FROM m JOIN pg_auth_members a ON a.member = m.role)
-  SELECT a.oid AS member, a.rolname, a.rolsuper, a.rolbypassrls, r.rolname AS role
-  FROM m JOIN pg_roles a ON a.oid = m.member JOIN pg_roles r ON r.oid = m.role
+  SELECT member, roleid FROM pg_auth_members
+  UNION
+  SELECT m.member, a.roleid FROM granted m JOIN pg_auth_members a ON a.member = m.role
+), in_role AS (
+  SELECT a.oid AS member, a.rolname, a.rolsuper, a.rolbypassrls, a.rolcreaterole, a.rolreplication, r.oid AS role_oid,
+    r.rolname AS role, r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication AS mighty
+  FROM granted m JOIN pg_roles a ON a.oid = m.member JOIN pg_roles r ON r.oid = m.role
+), application AS (
+  SELECT i.member, i.rolname, i.rolsuper, i.rolsuper OR i.rolbypassrls OR i.rolcreaterole OR i.rolreplication AS mighty, i.role
+  FROM in_role i WHERE i.role IN ('entrestate_app', 'entrestate_anon')
+  UNION ALL
+  SELECT r.oid, r.rolname, r.rolsuper, false, r.rolname  -- its attributes are judged with those of all six
+  FROM pg_roles r WHERE r.rolname IN ('entrestate_app', 'entrestate_anon')
+), unbound AS (
+  -- roles whose views and definer functions see every tenant
+  SELECT r.oid, r.rolname FROM pg_roles r
+  WHERE r.rolsuper OR r.rolbypassrls OR r.rolname = 'entrestate_auditor'
+    OR EXISTS (SELECT FROM in_role i WHERE i.member = r.oid AND i.role = 'entrestate_auditor')
+), reads(reader, relation) AS (
+  -- A view reads what its query names; a materialized view also what the
+  -- invoker views in it name, as its own owner.
+  SELECT w.ev_class, our.oid FROM pg_rewrite w
+  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+  JOIN our ON our.oid = d.refobjid AND our.kind <> 'catalog' AND our.oid <> w.ev_class
+  UNION
+  SELECT w.ev_class, s.relation FROM reads s
+  JOIN pg_class v ON v.oid = s.reader AND v.relkind = 'v'
+    AND v.reloptions && '{security_invoker=true,security_invoker=on,security_invoker=1}'
+  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid
+  JOIN pg_rewrite w ON w.oid = d.objid AND w.ev_class <> v.oid
+  JOIN pg_class c ON c.oid = w.ev_class AND c.relkind = 'm'
 )
 -- tables and their guards
 SELECT 'L1', our.label, 'is not declared by protect(): it has no guards, or it is a partition that was detached'
@@ -40,7 +97,7 @@ SELECT 'L1', our.label, 'row security is not enabled and forced'
 FROM our WHERE NOT (our.relrowsecurity AND our.relforcerowsecurity)
 UNION ALL
 SELECT 'L1', our.label, format('belongs to %s', pg_get_userbyid(our.relowner))
-FROM our WHERE our.relowner <> 'entrestate_owner'::regrole
+FROM our, house WHERE our.relowner IS DISTINCT FROM house.owner
 UNION ALL
 SELECT 'L5', our.label, 'is not logged: a crash would empty it'
 FROM our WHERE our.relpersistence <> 'p'
@@ -49,28 +106,33 @@ SELECT 'L1', our.label, 'is a foreign table or a materialized view, which row se
 FROM our WHERE our.relkind IN ('f', 'm')
 UNION ALL
 SELECT 'L1', our.label, format('policy %s is missing', g.policy)
-FROM our CROSS JOIN LATERAL entrestate.guard_policies(our.kind) g
+FROM our JOIN policy g ON g.kind = our.kind
 WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = our.oid AND p.polname = g.policy)
 UNION ALL
 SELECT 'L1', our.label, format('policy %s is not the declared one', p.polname)
 FROM our JOIN pg_policy p ON p.polrelid = our.oid
-WHERE our.declared IS NOT NULL AND NOT entrestate.guard_policy_is_ours(p.oid)
+WHERE our.declared IS NOT NULL
+  -- as guard_policy_is_ours() has it, which would be called for each policy of each partition
+  AND NOT EXISTS (SELECT FROM policy g WHERE g.kind = our.kind AND g.policy = p.polname
+    AND p.polpermissive AND p.polcmd = g.command
+    AND g.roles = (SELECT array_agg(r.rolname ORDER BY r.rolname) FROM unnest(p.polroles) u JOIN pg_roles r ON r.oid = u)
+    AND pg_get_expr(p.polqual, p.polrelid) = g.expression
+    AND (p.polcmd = 'r' OR pg_get_expr(p.polwithcheck, p.polrelid) = g.expression))
 UNION ALL
-SELECT CASE WHEN g.function_name = 'guard_append_only' THEN 'L2' WHEN g.function_name = 'guard_tenant_stamp' THEN 'L1'
-            WHEN g.function_name = 'guard_transition' THEN 'L3' ELSE 'L7' END,
-  our.label, CASE WHEN t.oid IS NULL THEN format('guard %s is missing', g.trigger_name)
+SELECT g.law, g.label, CASE WHEN t.oid IS NULL THEN format('guard %s is missing', g.trigger_name)
                   WHEN t.tgenabled = 'D' THEN format('guard %s is disabled', g.trigger_name)
                   ELSE format('guard %s is not the declared one (fires %s)', g.trigger_name, t.tgenabled) END
-FROM our CROSS JOIN LATERAL entrestate.guard_triggers(our.kind, our.machine, our.machine_column, our.relispartition) g
-LEFT JOIN pg_trigger t ON t.tgrelid = our.oid AND t.tgname = g.trigger_name
+FROM guard g
+LEFT JOIN pg_trigger t ON t.tgrelid = g.relation AND t.tgname = g.trigger_name
 WHERE t.oid IS NULL OR t.tgenabled <> g.enabled OR t.tgtype <> g.type OR t.tgqual IS NOT NULL
-  OR t.tgfoid <> (SELECT m.oid FROM member m WHERE m.proname = g.function_name AND m.pronargs = 0)
+  OR t.tgattr::text <> g.columns
+  OR t.tgfoid IS DISTINCT FROM (SELECT m.oid FROM member m WHERE m.proname = g.function_name AND m.pronargs = 0)
   OR encode(t.tgargs, 'escape') <> coalesce((SELECT string_agg(a || '\000', '') FROM unnest(g.arguments) a), '')
 UNION ALL
 SELECT CASE our.kind WHEN 'events' THEN 'L2' ELSE 'L7' END, our.label, format('trigger %s is not one of entrestate''s', t.tgname)
 FROM our JOIN pg_trigger t ON t.tgrelid = our.oid
 WHERE NOT t.tgisinternal AND our.kind IN ('events', 'derived', 'global', 'catalog')
-  AND NOT EXISTS (SELECT FROM member m WHERE m.oid = t.tgfoid)
+  AND NOT EXISTS (SELECT FROM guard g WHERE g.relation = our.oid AND g.trigger_name = t.tgname)
 UNION ALL
 SELECT 'L2', our.label, format('rule %s can swallow or change writes', r.rulename)
 FROM our JOIN pg_rewrite r ON r.ev_class = our.oid WHERE our.relkind <> 'm'
@@ -83,17 +145,29 @@ SELECT 'L2', our.label, format('partition %s lies outside the schema', c.oid::re
 FROM our JOIN pg_inherits i ON i.inhparent = our.oid JOIN pg_class c ON c.oid = i.inhrelid
 WHERE c.relispartition AND c.relnamespace <> 'entrestate'::regnamespace
 UNION ALL
+SELECT 'L2', our.label, format('partition %s is half detached: its rows are not seen', i.inhrelid::regclass)
+FROM our JOIN pg_inherits i ON i.inhparent = our.oid WHERE i.inhdetachpending
+UNION ALL
 SELECT 'L2', our.label, 'has no default partition: an insert could fail for want of one'
 FROM our WHERE our.by_month AND our.relkind = 'p'
   AND NOT EXISTS (SELECT FROM pg_partitioned_table t WHERE t.partrelid = our.oid AND t.partdefid <> 0)
 UNION ALL
 SELECT 'L2', our.label, format('foreign key %s can change rows of an append-only table', k.conname)
-FROM our JOIN pg_constraint k ON k.conrelid = our.oid WHERE our.kind = 'events' AND k.contype = 'f'
+FROM our JOIN pg_constraint k ON k.conrelid = our.oid
+WHERE our.kind = 'events' AND k.contype = 'f' AND k.conparentid = 0
 UNION ALL
-SELECT 'L2', format('event trigger %s', n), CASE WHEN e.oid IS NULL THEN 'is missing' ELSE 'is not enabled always, or not entrestate''s own' END
-FROM unnest('{entrestate_ddl_start,entrestate_ddl_end,entrestate_drop,entrestate_rewrite}'::name[]) n
-LEFT JOIN pg_event_trigger e ON e.evtname = n
-WHERE e.oid IS NULL OR e.evtenabled <> 'A' OR NOT EXISTS (SELECT FROM member m WHERE m.oid = e.evtfoid)
+SELECT 'L2', format('event trigger %s', v.name), CASE WHEN e.oid IS NULL THEN 'is missing' ELSE 'is not enabled always, or not entrestate''s own' END
+-- the tags are those of guard/functions.sql
+FROM (VALUES ('entrestate_ddl_start', 'guard_ddl_start', 'ddl_command_start', '{DROP EXTENSION,DROP SCHEMA,ALTER SCHEMA,ALTER EXTENSION}'::text[]),
+    ('entrestate_ddl_end', 'guard_ddl_end', 'ddl_command_end', '{ALTER TABLE,ALTER VIEW,CREATE TRIGGER,ALTER TRIGGER,CREATE RULE,
+      ALTER RULE,CREATE POLICY,ALTER POLICY,CREATE FUNCTION,ALTER FUNCTION,CREATE PROCEDURE,ALTER PROCEDURE,ALTER ROUTINE,
+      CREATE TABLE,CREATE FOREIGN TABLE}'),
+    ('entrestate_drop', 'guard_drop', 'sql_drop', NULL),
+    ('entrestate_rewrite', 'guard_rewrite', 'table_rewrite', NULL)) AS v(name, function_name, event, tags)
+LEFT JOIN pg_event_trigger e ON e.evtname = v.name
+WHERE e.oid IS NULL OR e.evtenabled <> 'A' OR e.evtevent <> v.event
+  OR NOT (e.evttags IS NULL OR coalesce(e.evttags @> v.tags, false))
+  OR NOT EXISTS (SELECT FROM member m WHERE m.oid = e.evtfoid AND m.proname = v.function_name)
 UNION ALL
 -- grants
 SELECT 'L1', our.label, format('%s has %s', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'), a.privilege_type)
@@ -105,23 +179,51 @@ UNION ALL
 SELECT 'L1', format('%s.%I', our.label, t.attname), 'has a grant of its own'
 FROM our JOIN pg_attribute t ON t.attrelid = our.oid WHERE t.attacl IS NOT NULL
 UNION ALL
+SELECT 'L1', format('sequence %I', c.relname), format('%s has %s', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'), a.privilege_type)
+FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+WHERE c.relnamespace = 'entrestate'::regnamespace AND c.relkind = 'S' AND a.grantee <> c.relowner
+UNION ALL
 SELECT 'L1', 'schema entrestate', format('%s may create objects in it', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'))
-FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+FROM house, pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
 WHERE n.nspname = 'entrestate' AND a.privilege_type = 'CREATE'
-  AND a.grantee NOT IN (n.nspowner, 'entrestate_owner'::regrole)
+  AND a.grantee <> n.nspowner AND a.grantee IS DISTINCT FROM house.owner
+UNION ALL
+SELECT 'L1', v.label, format('belongs to %s, who is no superuser', r.rolname)
+FROM (SELECT 'schema entrestate', nspowner FROM pg_namespace WHERE nspname = 'entrestate'
+  UNION ALL SELECT 'extension entrestate', extowner FROM pg_extension WHERE extname = 'entrestate') AS v(label, owner)
+JOIN pg_roles r ON r.oid = v.owner WHERE NOT r.rolsuper
+UNION ALL
+SELECT 'L1', format('default privileges of %s', a.defaclrole::regrole), format('what it makes %s is open to others',
+  CASE a.defaclnamespace WHEN 0 THEN 'anywhere' ELSE 'in schema entrestate' END)
+FROM pg_default_acl a, house
+WHERE (a.defaclnamespace = 'entrestate'::regnamespace OR a.defaclrole IS NOT DISTINCT FROM house.owner)
+  AND EXISTS (SELECT FROM aclexplode(a.defaclacl) x WHERE x.grantee <> a.defaclrole)
 UNION ALL
 -- keys
-SELECT 'L1', k.conrelid::regclass::text, format('foreign key %s does not carry the tenant', k.conname)
+SELECT 'L1', f.label, format('foreign key %s does not carry the tenant', k.conname)
 FROM pg_constraint k JOIN tenant_table f ON f.oid = k.conrelid JOIN tenant_table p ON p.oid = k.confrelid
 WHERE k.contype = 'f' AND (SELECT array_agg(a.attname::text) FROM unnest(k.conkey) WITH ORDINALITY u(n, o)
     JOIN unnest(k.confkey) WITH ORDINALITY v(n, o) USING (o)
     JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n AND a.attname = 'tenant_id'
     JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = v.n AND b.attname = 'tenant_id') IS NULL
 UNION ALL
+SELECT 'L1', our.label, format('foreign key %s of %s tells whether a row of another tenant exists', k.conname, k.conrelid::regclass)
+FROM pg_constraint k JOIN our ON our.oid = k.confrelid
+WHERE k.contype = 'f' AND our.kind <> 'catalog' AND k.conrelid NOT IN (SELECT oid FROM our)
+UNION ALL
+SELECT DISTINCT 'L1', our.label, format('foreign key %s is not enforced: its trigger fires %s', k.conname, t.tgenabled)
+FROM our JOIN pg_trigger t ON t.tgrelid = our.oid JOIN pg_constraint k ON k.oid = t.tgconstraint
+WHERE t.tgisinternal AND t.tgenabled <> 'O'
+UNION ALL
+SELECT CASE WHEN x LIKE 'constraint % FOREIGN KEY %' THEN 'L1' ELSE 'schema' END, our.label, format('is missing or was changed: %s', x)
+FROM our CROSS JOIN LATERAL (SELECT entrestate.guard_definition(our.oid) AS found OFFSET 0) d CROSS JOIN LATERAL unnest(our.definition) x
+WHERE NOT our.relispartition AND our.relkind IN ('r', 'p') AND x <> ALL (d.found)
+UNION ALL
 SELECT 'L1', t.label, format('unique index %s does not carry the tenant: a conflict would tell of another one''s row', i.indexrelid::regclass)
 FROM tenant_table t JOIN pg_index i ON i.indrelid = t.oid
-WHERE i.indisunique AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id'
-  AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
+WHERE (i.indisunique OR i.indisexclusion)
+  AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'tenant_id'
+    AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1]))
 UNION ALL
 SELECT 'L1', t.label, 'the first column is not tenant_id uuid NOT NULL'
 FROM tenant_table t WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attnum = 1
@@ -133,29 +235,54 @@ FROM pg_class c WHERE c.relnamespace = 'entrestate'::regnamespace AND c.relkind 
   AND NOT coalesce(c.reloptions && '{security_invoker=true,security_invoker=on,security_invoker=1}', false)
 UNION ALL
 SELECT 'L1', format('%s %s', CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, c.oid::regclass),
-  format('reads %s and belongs to %s, whom row security does not bind', string_agg(DISTINCT our.relname, ', '), pg_get_userbyid(c.relowner))
-FROM pg_class c JOIN pg_rewrite w ON w.ev_class = c.oid
-JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
-JOIN our ON our.oid = d.refobjid
-JOIN pg_roles o ON o.oid = c.relowner
-WHERE c.relkind IN ('v', 'm') AND (o.rolsuper OR o.rolbypassrls) AND our.kind <> 'catalog'
+  format('reads %s and belongs to %s, %s', string_agg(DISTINCT our.relname, ', '), pg_get_userbyid(c.relowner),
+    CASE WHEN c.relowner IS NOT DISTINCT FROM house.owner THEN 'with whose rights it writes' ELSE 'whom row security does not bind' END)
+FROM reads JOIN pg_class c ON c.oid = reads.reader JOIN our ON our.oid = reads.relation, house
+WHERE (c.relowner IN (SELECT oid FROM unbound)
+    OR c.relowner IS NOT DISTINCT FROM house.owner AND c.relnamespace <> 'entrestate'::regnamespace)
   AND NOT coalesce(c.reloptions && '{security_invoker=true,security_invoker=on,security_invoker=1}', false)
-GROUP BY c.oid, c.relkind, c.relowner
+GROUP BY c.oid, c.relkind, c.relowner, house.owner
 UNION ALL
 -- functions
 SELECT 'L1', format('function %s', m.oid::regprocedure), 'PUBLIC may execute it'
 FROM member m WHERE m.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(m.proacl) a WHERE a.grantee = 0)
 UNION ALL
+SELECT 'L1', format('function %s', m.oid::regprocedure), format('%s may execute it, which entrestate did not grant', a.grantee::regrole)
+FROM member m CROSS JOIN LATERAL aclexplode(m.proacl) a, house
+WHERE a.grantee NOT IN (0, m.proowner) AND a.grantee IS DISTINCT FROM house.owner
+  AND NOT EXISTS (SELECT FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) b
+    WHERE i.classoid = 'pg_proc'::regclass AND i.objoid = m.oid AND i.objsubid = 0
+      AND b.grantee = a.grantee AND b.is_grantable = a.is_grantable)
+UNION ALL
 SELECT 'L1', format('function %s', m.oid::regprocedure), 'is a definer function that does not pin search_path and row_security, or does not belong to entrestate_owner'
-FROM member m WHERE m.prosecdef AND (m.proowner <> 'entrestate_owner'::regrole
+FROM member m, house WHERE m.prosecdef AND (m.proowner IS DISTINCT FROM house.owner
   OR NOT coalesce(m.proconfig @> ARRAY['search_path=pg_catalog, pg_temp', 'row_security=on'], false))
 UNION ALL
+SELECT 'L1', format('function %s', m.oid::regprocedure), format('belongs to %s, who is no superuser and can change it', r.rolname)
+FROM member m JOIN pg_roles r ON r.oid = m.proowner WHERE NOT m.prosecdef AND NOT r.rolsuper
+UNION ALL
+SELECT 'L1', format('function %s', coalesce(n.signature, s.signature)), CASE WHEN n.signature IS NULL THEN 'is missing'
+  WHEN s.signature IS NULL THEN 'is in the extension and was not shipped with it' ELSE 'is not the one that was shipped' END
+FROM entrestate.functions_now() n FULL JOIN entrestate.functions_shipped() s USING (signature)
+WHERE n.digest IS DISTINCT FROM s.digest
+UNION ALL
 SELECT 'L7', format('function %s', p.oid::regprocedure), 'belongs to entrestate_owner and is not entrestate''s: it could write what only the system writes'
-FROM pg_proc p WHERE p.proowner = 'entrestate_owner'::regrole AND NOT EXISTS (SELECT FROM member m WHERE m.oid = p.oid)
+FROM pg_proc p, house WHERE p.proowner = house.owner AND NOT EXISTS (SELECT FROM member m WHERE m.oid = p.oid)
 UNION ALL
 SELECT 'L1', format('function %s', p.oid::regprocedure), 'is a foreign function in schema entrestate'
-FROM pg_proc p WHERE p.pronamespace = 'entrestate'::regnamespace
-  AND p.proowner <> 'entrestate_owner'::regrole AND NOT EXISTS (SELECT FROM member m WHERE m.oid = p.oid)
+FROM pg_proc p, house WHERE p.pronamespace = 'entrestate'::regnamespace
+  AND p.proowner IS DISTINCT FROM house.owner AND NOT EXISTS (SELECT FROM member m WHERE m.oid = p.oid)
+UNION ALL
+SELECT 'L1', format('function %s', p.oid::regprocedure), CASE WHEN p.proleakproof
+  THEN 'is marked LEAKPROOF: the planner may show it rows that row security hides'
+  ELSE format('runs as %s, whom row security does not bind, and names entrestate', u.rolname) END
+FROM pg_proc p LEFT JOIN unbound u ON u.oid = p.proowner
+WHERE p.oid >= 16384  -- not PostgreSQL's own
+  AND (p.proleakproof OR p.prosecdef AND u.oid IS NOT NULL
+    AND (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
+    AND (p.prosrc ~* '\mentrestate\M' OR EXISTS (SELECT FROM pg_depend d JOIN our ON our.oid = d.refobjid
+      WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass)))
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 UNION ALL
 -- roles and settings
 SELECT 'L1', format('role %s', n), CASE WHEN r.oid IS NULL THEN 'is missing' ELSE 'has attributes that break the laws' END
@@ -168,18 +295,46 @@ SELECT 'L1', format('role %s', i.rolname), 'is a member of entrestate_owner and 
 FROM in_role i WHERE i.role = 'entrestate_owner'
   AND NOT i.rolsuper  -- who could do anything anyway
 UNION ALL
-SELECT 'L1', format('role %s', i.rolname), 'is an application role that row security does not bind (superuser or BYPASSRLS)'
-FROM in_role i WHERE i.role IN ('entrestate_app', 'entrestate_anon') AND (i.rolsuper OR i.rolbypassrls)
+SELECT DISTINCT 'L1', format('role %s', a.rolname), 'is an application role with SUPERUSER, BYPASSRLS, CREATEROLE or REPLICATION: row security does not bind it'
+FROM application a WHERE a.mighty
 UNION ALL
-SELECT 'L1', format('role %s', i.rolname), format('is both entrestate_app and %s: its queries get the union of both', j.role)
-FROM in_role i JOIN in_role j ON j.member = i.member
-WHERE i.role = 'entrestate_app' AND j.role IN ('entrestate_auditor', 'entrestate_worker') AND NOT i.rolsuper
+SELECT 'L1', format('role %s', a.rolname), format('is both %s and %s: its queries get the union of both', a.role, i.role)
+FROM application a JOIN in_role i ON i.member = a.member
+WHERE i.role IN ('entrestate_auditor', 'entrestate_worker') AND NOT a.rolsuper
 UNION ALL
-SELECT 'L1', format('parameter %s', p.parname), 'was granted to somebody: it moves the clock or the tenant'
+SELECT DISTINCT 'L1', format('role %s', a.rolname), format('is an application role and a member of %s, which reaches past row security', i.role)
+FROM application a JOIN in_role i ON i.member = a.member
+WHERE NOT a.rolsuper AND (i.mighty OR i.role IN ('pg_write_all_data', 'pg_read_server_files', 'pg_write_server_files',
+  'pg_execute_server_program', 'pg_read_all_stats'))
+UNION ALL
+SELECT CASE WHEN p.parname LIKE 'entrestate.%' THEN 'L1' ELSE 'L7' END, format('parameter %s', p.parname), CASE WHEN p.parname LIKE 'entrestate.%'
+  THEN 'was granted to somebody: it moves the clock or the tenant' ELSE 'was granted to somebody: it switches guards off' END
 FROM pg_parameter_acl p WHERE p.parname LIKE 'entrestate.%'
+  OR p.parname IN ('session_replication_role', 'event_triggers', 'allow_system_table_mods')
 UNION ALL
 SELECT 'L8', 'database and role settings', 'a session token is kept in them, where everybody can read it'
 FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c WHERE c LIKE 'entrestate.session=%' AND c <> 'entrestate.session='
+UNION ALL
+SELECT v.law, concat_ws(' in ', CASE WHEN s.setrole <> 0 THEN format('settings of role %s', s.setrole::regrole) END,
+    CASE WHEN s.setrole = 0 THEN format('settings of database %I', d.datname) ELSE format('database %I', d.datname) END),
+  format('%s=%s takes guards away from whoever connects so', v.name, x.value)
+FROM pg_db_role_setting s
+LEFT JOIN pg_database d ON d.oid = s.setdatabase
+LEFT JOIN pg_roles r ON r.oid = s.setrole
+CROSS JOIN LATERAL (SELECT substring(c, '^[^=]+') AS name, substring(c, '=(.*)$') AS value FROM unnest(s.setconfig) AS c) x
+JOIN (VALUES ('session_replication_role', 'L7', 'origin', false), ('event_triggers', 'L2', 'on', false),
+  ('allow_system_table_mods', 'L2', 'off', false), ('row_security', 'L1', 'on', true),
+  ('search_path', 'L1', NULL, true), ('role', 'L1', 'none', true)) AS v(name, law, harmless, of_ours) ON v.name = x.name
+WHERE (s.setdatabase = 0 OR d.datname = current_database())
+  AND CASE WHEN lower(x.value) IN ('on', 'true', 'yes', '1', 't', 'y') THEN 'on' WHEN lower(x.value) IN ('off', 'false', 'no', '0', 'f', 'n') THEN 'off'
+      ELSE lower(x.value) END IS DISTINCT FROM v.harmless
+  AND (NOT v.of_ours OR r.rolname LIKE 'entrestate\_%')
+UNION ALL
+SELECT v.law, 'settings of the server', format('%s=%s takes guards away from everybody', v.name, g.reset_val)
+FROM (VALUES ('session_replication_role', 'L7', 'origin'), ('event_triggers', 'L2', 'on'), ('allow_system_table_mods', 'L2', 'off')) AS v(name, law, harmless)
+JOIN pg_settings g ON g.name = v.name AND g.reset_val <> v.harmless
+WHERE g.source <> 'client'  -- a session's own affair
+  AND NOT EXISTS (SELECT FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c WHERE c LIKE v.name || '=%')
 $$;
 COMMENT ON FUNCTION isolation_prove() IS
 'Walks the catalog (tables, partitions, guards, policies, grants, keys, views, functions, roles, settings) and says what could leak between tenants or be changed: one row per finding, none when all is well. For entrestate_auditor. (F1, F11)';
@@ -247,6 +402,15 @@ SELECT 'L5', format('run %s', entrestate.run_id(e.campaign_id, e.lead_id)),
 FROM entrestate.sender_events e
 WHERE e.type = (SELECT k.code FROM kind k WHERE k.name = 'sender.step.sent')
 GROUP BY e.tenant_id, e.campaign_id, e.lead_id, e.step, e.attempt HAVING count(*) > 1
+UNION ALL
+SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(coalesce(i.campaign_id, e.campaign_id), coalesce(i.lead_id, e.lead_id)),
+    coalesce(i.step, e.step), coalesce(i.attempt, e.attempt)),
+  CASE WHEN e.lead_id IS NULL THEN 'is sent, but no event says so' ELSE format('an event says that it was sent, but it is %s', coalesce(i.status, 'not there')) END
+FROM entrestate.sender_intents i
+FULL JOIN (SELECT DISTINCT v.tenant_id, v.campaign_id, v.lead_id, v.step, v.attempt FROM entrestate.sender_events v
+  WHERE v.type = (SELECT k.code FROM kind k WHERE k.name = 'sender.step.sent')) e
+  ON e.tenant_id = i.tenant_id AND e.campaign_id = i.campaign_id AND e.lead_id = i.lead_id AND e.step = i.step AND e.attempt = i.attempt
+WHERE coalesce(i.status = 'sent', false) <> (e.lead_id IS NOT NULL)
 $$;
 COMMENT ON FUNCTION sender_verify() IS
 'Recomputes every run from its events, and what is due and in flight from the runs: one row per difference. For entrestate_auditor. (F11, L3, L5)';
@@ -275,5 +439,5 @@ COMMENT ON FUNCTION verify() IS
 
 GRANT EXECUTE ON FUNCTION verify(), isolation_prove(), sender_verify(),
   guard_policies(text), guard_triggers(text, text, text, boolean), guard_readers(text),
-  guard_policy_is_ours(oid), guard_root(oid), error_codes(), schedule_jobs(), schedule_statements()
+  guard_policy_is_ours(oid), guard_root(oid), guard_definition(oid), functions_now(), error_codes(), schedule_jobs(), schedule_statements()
   TO entrestate_auditor;

@@ -578,6 +578,27 @@ stale_placeholder(void)
 	return s->prior.val.stringval;
 }
 
+/*
+ * es_context_check_connection refuses a connection option that hides what the
+ * login role is bound to.  Before the library is loaded an option of the
+ * client's ranks above ALTER ROLE ... SET; afterwards guc.c drops it for want
+ * of privilege, and the binding would be gone.
+ */
+void
+es_context_check_connection(void)
+{
+	struct config_generic *g = es_find_guc("entrestate.bound_tenant");
+	const char *superuser = GetConfigOption("is_superuser", true, false);
+
+	if (g != NULL && g->reset_source == PGC_S_CLIENT &&
+		(superuser == NULL || strcmp(superuser, "on") != 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set parameter \"%s\"", g->name),
+				 errdetail("It was given as an option of the connection."),
+				 errhint("Connect without it: a superuser binds a role with ALTER ROLE ... SET.")));
+}
+
 /* es_context_init defines the settings of the tenancy room. */
 void
 es_context_init(void)
@@ -1192,8 +1213,9 @@ PG_FUNCTION_INFO_V1(tenancy_login_request);
  * request.jwt.claims are believed because of who is logged in: only the
  * gateway's own login role, a member of entrestate_authenticator, may say what
  * the web token said.  The first call of a transaction decides, so that SQL
- * which a request manages to run cannot choose again.  Without claims there is
- * no context: an anonymous request.
+ * which a request manages to run cannot choose again.  Without claims, or with
+ * claims that name no tenant, no user or no expiry, there is no context: an
+ * anonymous request.
  */
 Datum
 tenancy_login_request(PG_FUNCTION_ARGS)
@@ -1201,6 +1223,7 @@ tenancy_login_request(PG_FUNCTION_ARGS)
 	const char *json = GetConfigOption("request.jwt.claims", true, false);
 	JwtPolicy	p;
 	JwtClaims	claims;
+	JwtStatus	status;
 
 	if (!is_member_of_role(GetSessionUserId(),
 						   get_role_oid("entrestate_authenticator", false)))
@@ -1209,9 +1232,15 @@ tenancy_login_request(PG_FUNCTION_ARGS)
 				 errmsg("claims are taken from the gateway's login only"),
 				 errdetail("The session's login role is not a member of entrestate_authenticator."),
 				 errhint("Use login_jwt() with the token itself.")));
-	if (json == NULL || *json == '\0')
+	policy(&p, false);
+	status = json == NULL || *json == '\0' ? JWT_MISSING_CLAIM
+		: jwt_claims_from_json(json, strlen(json), &p, &claims);
+	if (status == JWT_MISSING_CLAIM)
 	{
-		/* anonymous, and it stays so for the transaction */
+		/*
+		 * Anonymous ({"role": "anon"} is what PostgREST says then): no context.
+		 * It stays so for the transaction.
+		 */
 		if (request_lxid != my_lxid())
 		{
 			request_lxid = my_lxid();
@@ -1220,8 +1249,6 @@ tenancy_login_request(PG_FUNCTION_ARGS)
 		}
 		PG_RETURN_VOID();
 	}
-	policy(&p, false);
-	enter_claims(KIND_REQUEST,
-				 jwt_claims_from_json(json, strlen(json), &p, &claims), &claims);
+	enter_claims(KIND_REQUEST, status, &claims);
 	PG_RETURN_VOID();
 }

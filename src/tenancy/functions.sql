@@ -60,7 +60,7 @@ COMMENT ON FUNCTION login_jwt(text) IS
 CREATE FUNCTION login_request() RETURNS void
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tenancy_login_request';
 COMMENT ON FUNCTION login_request() IS
-'PostgREST''s pre-request: enters the tenant of request.jwt.claims, once per transaction; without claims the request is anonymous. The login role must be a member of entrestate_authenticator. Errors: 42501, 28000. (F1)';
+'PostgREST''s pre-request: enters the tenant of request.jwt.claims, once per transaction; without claims, or with claims that lack tenant, user or expiry, the request is anonymous. The login role must be a member of entrestate_authenticator. Errors: 42501, 28000. (F1)';
 
 GRANT EXECUTE ON FUNCTION logout() TO entrestate_app, entrestate_authenticator;
 GRANT EXECUTE ON FUNCTION login(uuid, text), token_mint(uuid, text, name, interval)
