@@ -4,7 +4,7 @@ CREATE TABLE entrestate.campaigns (
   tenant_id uuid NOT NULL REFERENCES entrestate.tenants,
   campaign_id uuid NOT NULL,
   name text NOT NULL CHECK (char_length(name) BETWEEN 1 AND 100),
-  intent text NOT NULL DEFAULT 'general' CHECK (octet_length(intent) BETWEEN 1 AND 40),
+  intent text NOT NULL DEFAULT 'general' CHECK (char_length(intent) BETWEEN 1 AND 40),
   status text NOT NULL DEFAULT 'draft'
     CHECK (status IN ('draft', 'active', 'paused', 'completed', 'archived')),
   paused_reason text,

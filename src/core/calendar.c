@@ -10,6 +10,7 @@
  */
 #include "core/core.h"
 
+#include "common/int.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -52,31 +53,40 @@ es_add_delay(TimestampTz at, const Interval *delay, pg_tz *tz)
 	int			offset;
 	int64		result = at;
 
+	/* an infinite delay (from 17 on) has too many months */
+	if (TIMESTAMP_NOT_FINITE(at))
+		goto out_of_range;
 	if (delay->month != 0 || delay->day != 0)
 	{
-		int			day;
+		int64		day;
 		pg_time_t	local;
 
 		if (timestamp2tm(at, &offset, &tm, &fsec, NULL, tz) != 0)
 			goto out_of_range;
 		if (delay->month != 0)
 		{
-			int			months = tm.tm_year * 12 + tm.tm_mon - 1 + delay->month;
+			int64		months = (int64) tm.tm_year * 12 + tm.tm_mon - 1 + delay->month;
+			int64		years = months / 12 - (months % 12 < 0);	/* rounded down */
 
-			tm.tm_year = months / 12;
-			tm.tm_mon = months % 12 + 1;
+			if (years < -4713 || years > 294277)
+				goto out_of_range;
+			tm.tm_year = years;
+			tm.tm_mon = months - years * 12 + 1;
 			/* the 31st of a shorter month is its last day */
 			day = day_tab[isleap(tm.tm_year)][tm.tm_mon - 1];
 			if (tm.tm_mday > day)
 				tm.tm_mday = day;
 		}
-		day = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + delay->day;
+		day = (int64) date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + delay->day;
+		/* some days more than a timestamp has, so that nothing below overflows */
+		if (day < -2 || day > TIMESTAMP_END_JULIAN + 2)
+			goto out_of_range;
 		local = (pg_time_t) (day - UNIX_EPOCH_JDATE) * SECS_PER_DAY +
 			(tm.tm_hour * 60 + tm.tm_min) * 60 + tm.tm_sec;
 		result = (local_to_instant(local, tz) - UNIX_SHIFT) * USECS_PER_SEC + fsec;
 	}
-	result += delay->time;
-	if (IS_VALID_TIMESTAMP(result))
+	if (!pg_add_s64_overflow(result, delay->time, &result) &&
+		IS_VALID_TIMESTAMP(result))
 		return result;
 
 out_of_range:

@@ -12,7 +12,6 @@
 #include "core/core.h"
 
 #include <ctype.h>
-#include <math.h>
 
 #include "access/xact.h"
 #include "datatype/timestamp.h"
@@ -37,6 +36,17 @@ typedef struct Clock
 static char *clock_setting = NULL;	/* owned by guc.c */
 static Clock clock_now_is = {CLOCK_REAL, 0};
 
+/* digits reads one to "most" digits. */
+static bool
+digits(const char **s, int most, int *value)
+{
+	const char *from = *s;
+
+	for (*value = 0; *s - from < most && isdigit((unsigned char) **s); (*s)++)
+		*value = *value * 10 + **s - '0';
+	return *s > from;
+}
+
 /*
  * parse_instant reads YYYY-MM-DDTHH:MM[:SS[.ffffff]](Z|+HH[:MM]|-HH[:MM]),
  * blank or T between.  It is our own reader because timestamptz_in depends on
@@ -50,57 +60,58 @@ parse_instant(const char *s, int64 *usec)
 				d,
 				h,
 				mi,
-				n = 0;
-	double		sec = 0;
-	int			zsign,
+				sec = 0,
+				zsign = 0,
 				zh = 0,
 				zm = 0;
-	char		sep;
+	int64		fraction = 0;
 
-	if (sscanf(s, "%4d-%2d-%2d%c%2d:%2d%n", &y, &mo, &d, &sep, &h, &mi,
-			   &n) != 6 || n == 0 || (sep != 'T' && sep != ' '))
+	if (!digits(&s, 4, &y) || *s++ != '-' || !digits(&s, 2, &mo) ||
+		*s++ != '-' || !digits(&s, 2, &d) || (*s != 'T' && *s != ' '))
 		return false;
-	s += n;
+	s++;
+	if (!digits(&s, 2, &h) || *s++ != ':' || !digits(&s, 2, &mi))
+		return false;
 	if (*s == ':')
 	{
-		char	   *end;
-
-		if (!isdigit((unsigned char) s[1]))
+		s++;
+		if (!digits(&s, 2, &sec))
 			return false;
-		sec = strtod(s + 1, &end);
-		s = end;
+		if (*s == '.')
+		{
+			s++;
+			if (!isdigit((unsigned char) *s))
+				return false;
+			for (int64 unit = USECS_PER_SEC / 10; unit > 0 &&
+				 isdigit((unsigned char) *s); unit /= 10)
+				fraction += (*s++ - '0') * unit;
+		}
 	}
-	if (*s == 'Z' && s[1] == '\0')
-		zsign = 0;
-	else if (*s == '+' || *s == '-')
+	if (*s == '+' || *s == '-')
 	{
-		zsign = *s == '+' ? 1 : -1;
-		n = 0;
-		if (sscanf(s + 1, "%2d%n", &zh, &n) != 1)
+		zsign = *s++ == '+' ? 1 : -1;
+		if (!digits(&s, 2, &zh))
 			return false;
-		s += 1 + n;
 		if (*s == ':' || isdigit((unsigned char) *s))
 		{
 			if (*s == ':')
 				s++;
-			n = 0;
-			if (sscanf(s, "%2d%n", &zm, &n) != 1)
+			if (!digits(&s, 2, &zm))
 				return false;
-			s += n;
 		}
-		if (*s != '\0')
-			return false;
 	}
-	else
+	else if (*s++ != 'Z')
+		return false;
+	if (*s != '\0')
 		return false;
 	if (y < 1970 || y > 9999 || mo < 1 || mo > 12 || d < 1 ||
-		d > day_tab[isleap(y)][mo - 1] || h < 0 || h > 23 || mi < 0 ||
-		mi > 59 || !(sec >= 0 && sec < 60) || zh > 15 || zm > 59)
+		d > day_tab[isleap(y)][mo - 1] || h > 23 || mi > 59 || sec > 59 ||
+		zh > 15 || zm > 59)
 		return false;
 
 	*usec = ((int64) (date2j(y, mo, d) - POSTGRES_EPOCH_JDATE)) * USECS_PER_DAY
 		+ ((int64) h * 60 + mi) * USECS_PER_MINUTE
-		+ (int64) rint(sec * USECS_PER_SEC)
+		+ sec * USECS_PER_SEC + fraction
 		- (int64) zsign * (zh * 60 + zm) * USECS_PER_MINUTE;
 	return true;
 }
@@ -139,7 +150,8 @@ parse_shift(const char *s, int64 *usec)
 		if (strlen(units[i].name) != len || strncmp(end, units[i].name, len) != 0)
 			continue;
 		/* a thousand years either way is as far as anybody needs */
-		if (labs(n) > (long) (365250 * (USECS_PER_DAY / units[i].usec)))
+		if (n > 365250 * (USECS_PER_DAY / units[i].usec) ||
+			n < -365250 * (USECS_PER_DAY / units[i].usec))
 			return false;
 		*usec = (int64) n * units[i].usec;
 		return true;

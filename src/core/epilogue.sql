@@ -1,17 +1,17 @@
--- What each function did when it was shipped; verify() compares. A script that
+-- What each function and event trigger did when it was shipped; verify() compares. A script that
 -- updates the extension ends with this page, too.
 DO $$
 BEGIN
   EXECUTE pg_catalog.format($f$
-    CREATE OR REPLACE FUNCTION entrestate.functions_shipped(OUT signature text, OUT digest text) RETURNS SETOF record
+    CREATE OR REPLACE FUNCTION entrestate.code_shipped(OUT object text, OUT digest text) RETURNS SETOF record
     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS %L$f$,
-    (SELECT 'VALUES ' || pg_catalog.string_agg(pg_catalog.format('(%L, %L)', f.signature, f.digest), E',\n' ORDER BY f.signature)
-     FROM entrestate.functions_now() f));
+    (SELECT 'VALUES ' || pg_catalog.string_agg(pg_catalog.format('(%L, %L)', f.object, f.digest), E',\n' ORDER BY f.object)
+     FROM entrestate.code_now() f));
 END
 $$;
-COMMENT ON FUNCTION functions_shipped() IS
-'Internal: every function of the extension with a digest of what it did when the extension was installed. (F11)';
-GRANT EXECUTE ON FUNCTION functions_shipped() TO entrestate_auditor;
+COMMENT ON FUNCTION code_shipped() IS
+'Internal: every function and event trigger of the extension with a digest of what it did when the extension was installed. (F11)';
+GRANT EXECUTE ON FUNCTION code_shipped() TO entrestate_auditor;
 
 -- Last: what no function can forget. Nobody may call what was not granted,
 -- definer functions belong to the owner role (not a superuser) and pin their

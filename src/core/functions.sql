@@ -135,6 +135,22 @@ $$;
 COMMENT ON FUNCTION arg_text(text, text, integer, integer) IS
 'Internal: returns a text argument, or raises when it is missing (22004), too long (54000), empty or unprintable (22023).';
 
+CREATE FUNCTION arg_user(name text, value text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+-- PL/pgSQL: it raises.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM entrestate.arg_text(name, value, 255);
+  IF octet_length(value) > 255 THEN
+    PERFORM entrestate.raise('LIMIT_EXCEEDED', format('%s is too long', name),
+      format('It has %s bytes, at most 255 are allowed.', octet_length(value)));
+  END IF;
+  RETURN value;
+END
+$$;
+COMMENT ON FUNCTION arg_user(text, text) IS
+'Internal: returns a user id, whose length the context bounds in bytes, or raises like arg_text().';
+
 CREATE FUNCTION arg_choice(name text, value text, choices text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE
 -- PL/pgSQL: it raises.

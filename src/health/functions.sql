@@ -1,12 +1,12 @@
 -- health: verify() checks every law on a live system. (F11)
 -- INVOKER functions: an auditor (or a superuser) sees all tenants.
 
-CREATE FUNCTION functions_now(OUT signature text, OUT digest text) RETURNS SETOF record
+CREATE FUNCTION code_now(OUT object text, OUT digest text) RETURNS SETOF record
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
-  -- Not the owner and the grants: they are judged by themselves. Nor the list
-  -- that is made from this.
-  SELECT p.oid::regprocedure::text, md5(concat_ws(E'\n', l.lanname, p.prosrc, p.probin, pg_get_function_sqlbody(p.oid),
+  -- Not the owner, the grants and what is enabled: they are judged by
+  -- themselves. Nor the list that is made from this.
+  SELECT format('function %s', p.oid::regprocedure), md5(concat_ws(E'\n', l.lanname, p.prosrc, p.probin, pg_get_function_sqlbody(p.oid),
     pg_get_function_arguments(p.oid), pg_get_function_result(p.oid), p.prokind, p.provolatile, p.proparallel, p.prosecdef,
     p.proleakproof, p.proisstrict, array_to_string(p.proconfig, E'\n'), p.prosupport))
   FROM pg_extension e
@@ -14,14 +14,18 @@ SET search_path = pg_catalog, pg_temp AS $$
     AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
   JOIN pg_proc p ON p.oid = d.objid
   JOIN pg_language l ON l.oid = p.prolang
-  WHERE e.extname = 'entrestate' AND p.proname <> 'functions_shipped'
+  WHERE e.extname = 'entrestate' AND p.proname <> 'code_shipped'
+  UNION ALL
+  SELECT format('event trigger %s', t.evtname), md5(concat_ws(E'\n', t.evtevent, t.evtfoid::regprocedure, array_to_string(t.evttags, ',')))
+  FROM pg_event_trigger t WHERE t.evtname LIKE 'entrestate\_%'
 $$;
-COMMENT ON FUNCTION functions_now() IS
-'Internal: every function of the extension with a digest of what it does. functions_shipped() is this list as it was when the extension was installed. (F11)';
+COMMENT ON FUNCTION code_now() IS
+'Internal: every function of the extension, and its event triggers, with a digest of what it does. code_shipped() is this list as it was when the extension was installed. (F11)';
 
 CREATE FUNCTION isolation_prove() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+-- compiling so long a query takes longer than running it
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 WITH RECURSIVE ext AS (
   SELECT oid FROM pg_extension WHERE extname = 'entrestate'
 ), house AS (
@@ -156,18 +160,8 @@ SELECT 'L2', our.label, format('foreign key %s can change rows of an append-only
 FROM our JOIN pg_constraint k ON k.conrelid = our.oid
 WHERE our.kind = 'events' AND k.contype = 'f' AND k.conparentid = 0
 UNION ALL
-SELECT 'L2', format('event trigger %s', v.name), CASE WHEN e.oid IS NULL THEN 'is missing' ELSE 'is not enabled always, or not entrestate''s own' END
--- the tags are those of guard/functions.sql
-FROM (VALUES ('entrestate_ddl_start', 'guard_ddl_start', 'ddl_command_start', '{DROP EXTENSION,DROP SCHEMA,ALTER SCHEMA,ALTER EXTENSION}'::text[]),
-    ('entrestate_ddl_end', 'guard_ddl_end', 'ddl_command_end', '{ALTER TABLE,ALTER VIEW,CREATE TRIGGER,ALTER TRIGGER,CREATE RULE,
-      ALTER RULE,CREATE POLICY,ALTER POLICY,CREATE FUNCTION,ALTER FUNCTION,CREATE PROCEDURE,ALTER PROCEDURE,ALTER ROUTINE,
-      CREATE TABLE,CREATE FOREIGN TABLE}'),
-    ('entrestate_drop', 'guard_drop', 'sql_drop', NULL),
-    ('entrestate_rewrite', 'guard_rewrite', 'table_rewrite', NULL)) AS v(name, function_name, event, tags)
-LEFT JOIN pg_event_trigger e ON e.evtname = v.name
-WHERE e.oid IS NULL OR e.evtenabled <> 'A' OR e.evtevent <> v.event
-  OR NOT (e.evttags IS NULL OR coalesce(e.evttags @> v.tags, false))
-  OR NOT EXISTS (SELECT FROM member m WHERE m.oid = e.evtfoid AND m.proname = v.function_name)
+SELECT 'L2', format('event trigger %s', e.evtname), 'is not enabled always'
+FROM pg_event_trigger e WHERE e.evtname LIKE 'entrestate\_%' AND e.evtenabled <> 'A'
 UNION ALL
 -- grants
 SELECT 'L1', our.label, format('%s has %s', coalesce(nullif(a.grantee, 0)::regrole::text, 'PUBLIC'), a.privilege_type)
@@ -261,9 +255,9 @@ UNION ALL
 SELECT 'L1', format('function %s', m.oid::regprocedure), format('belongs to %s, who is no superuser and can change it', r.rolname)
 FROM member m JOIN pg_roles r ON r.oid = m.proowner WHERE NOT m.prosecdef AND NOT r.rolsuper
 UNION ALL
-SELECT 'L1', format('function %s', coalesce(n.signature, s.signature)), CASE WHEN n.signature IS NULL THEN 'is missing'
-  WHEN s.signature IS NULL THEN 'is in the extension and was not shipped with it' ELSE 'is not the one that was shipped' END
-FROM entrestate.functions_now() n FULL JOIN entrestate.functions_shipped() s USING (signature)
+SELECT CASE WHEN object LIKE 'event trigger %' THEN 'L2' ELSE 'L1' END, object, CASE WHEN n.digest IS NULL THEN 'is missing'
+  WHEN s.digest IS NULL THEN 'is in the extension and was not shipped with it' ELSE 'is not the one that was shipped' END
+FROM entrestate.code_now() n FULL JOIN entrestate.code_shipped() s USING (object)
 WHERE n.digest IS DISTINCT FROM s.digest
 UNION ALL
 SELECT 'L7', format('function %s', p.oid::regprocedure), 'belongs to entrestate_owner and is not entrestate''s: it could write what only the system writes'
@@ -315,8 +309,7 @@ UNION ALL
 SELECT 'L8', 'database and role settings', 'a session token is kept in them, where everybody can read it'
 FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c WHERE c LIKE 'entrestate.session=%' AND c <> 'entrestate.session='
 UNION ALL
-SELECT v.law, concat_ws(' in ', CASE WHEN s.setrole <> 0 THEN format('settings of role %s', s.setrole::regrole) END,
-    CASE WHEN s.setrole = 0 THEN format('settings of database %I', d.datname) ELSE format('database %I', d.datname) END),
+SELECT v.law, 'settings of ' || concat_ws(' in ', CASE WHEN s.setrole <> 0 THEN format('role %s', s.setrole::regrole) END, 'database ' || quote_ident(d.datname)),
   format('%s=%s takes guards away from whoever connects so', v.name, x.value)
 FROM pg_db_role_setting s
 LEFT JOIN pg_database d ON d.oid = s.setdatabase
@@ -439,5 +432,5 @@ COMMENT ON FUNCTION verify() IS
 
 GRANT EXECUTE ON FUNCTION verify(), isolation_prove(), sender_verify(),
   guard_policies(text), guard_triggers(text, text, text, boolean), guard_readers(text),
-  guard_policy_is_ours(oid), guard_root(oid), guard_definition(oid), functions_now(), error_codes(), schedule_jobs(), schedule_statements()
+  guard_policy_is_ours(oid), guard_root(oid), guard_definition(oid), code_now(), error_codes(), schedule_jobs(), schedule_statements()
   TO entrestate_auditor;

@@ -33,6 +33,8 @@ DECLARE
   email_norm text := entrestate.email_normalise(email);
   phone_norm text := entrestate.phone_normalise(phone);
 BEGIN
+  PERFORM entrestate.arg_text('email', email, 320, 0), entrestate.arg_text('phone', phone, 64, 0),
+    entrestate.arg_object('attribution', attribution, 16384);
   IF email IS NOT NULL AND email_norm IS NULL THEN
     PERFORM entrestate.raise('INVALID_INPUT', 'email is not an address that can be sent to', NULL,
       'Write local-part@domain.');
@@ -54,7 +56,8 @@ BEGIN
   VALUES (t, l, entrestate.arg_text('full_name', lead_create.full_name, 200, 0),
     entrestate.arg_text('company', lead_create.company, 200, 0),
     entrestate.arg_text('source', lead_create.source, 40),
-    entrestate.arg_text('idempotency_key', lead_create.idempotency_key, 255, 0),
+    CASE WHEN lead_create.idempotency_key IS NOT NULL THEN
+      entrestate.arg_text('idempotency_key', lead_create.idempotency_key, 255) END,
     entrestate.arg_object('custom', lead_create.custom), lead_create.time_zone, at, at)
   ON CONFLICT ON CONSTRAINT leads_idempotency DO NOTHING;
   IF NOT FOUND THEN
@@ -64,7 +67,7 @@ BEGIN
     RETURN l;
   END IF;
   INSERT INTO entrestate.lead_contacts (tenant_id, lead_id, kind, address, address_norm, is_primary, created_at)
-  SELECT t, l, v.kind, v.address, v.norm, true, at
+  SELECT t, l, v.kind, btrim(v.address), v.norm, true, at
   FROM (VALUES ('email', email, email_norm), ('phone', phone, phone_norm)) v(kind, address, norm)
   WHERE v.norm IS NOT NULL;
   PERFORM entrestate.activity_add('lead.created', 'lead', l::text, campaign,
@@ -99,7 +102,9 @@ BEGIN
   END IF;
   INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at,
     landing_page, referrer, utm, click_ids, resolved_by)
-  VALUES (t, lead, campaign, at, a ->> 'landing_page', a ->> 'referrer',
+  VALUES (t, lead, campaign, at,
+    entrestate.arg_text('attribution.landing_page', a ->> 'landing_page', 2048, 0),
+    entrestate.arg_text('attribution.referrer', a ->> 'referrer', 2048, 0),
     entrestate.arg_object('attribution.utm', a -> 'utm'),
     entrestate.arg_object('attribution.click_ids', a -> 'click_ids'), 'campaign_id')
   ON CONFLICT DO NOTHING;
@@ -143,6 +148,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('lead.read');
+  -- a variable: row security keeps a coalesce() out of an index condition
+  upto timestamptz := coalesce(before, 'infinity');
 BEGIN
   IF campaign IS NULL THEN
     PERFORM entrestate.raise('MISSING_INPUT', 'campaign is missing');
@@ -154,7 +161,7 @@ BEGIN
   SELECT l.lead_id, l.full_name, l.company, l.status, l.direction, l.score, l.hot_at, l.campaign_id,
     l.created_at, l.updated_at
   FROM entrestate.leads l
-  WHERE l.tenant_id = t AND l.campaign_id = campaign AND l.updated_at < coalesce(before, 'infinity')
+  WHERE l.tenant_id = t AND l.campaign_id = campaign AND l.updated_at < upto
   ORDER BY l.campaign_id DESC, l.tenant_id DESC, l.updated_at DESC LIMIT max_rows;
 END
 $$;

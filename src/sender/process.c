@@ -715,6 +715,15 @@ sender_next_tenant(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(result);
 }
 
+static void
+require_batch(int batch)
+{
+	if (batch < 1 || batch > 100000)
+		ereport(ERROR,
+				(errcode(es_errcode(ES_INVALID_INPUT)),
+				 errmsg("batch is a number from 1 to 100000")));
+}
+
 PG_FUNCTION_INFO_V1(sender_process_tenant);
 
 /*
@@ -740,10 +749,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	int64		hash;
 	bool		isnull;
 
-	if (batch_size < 1 || batch_size > 100000)
-		ereport(ERROR,
-				(errcode(es_errcode(ES_INVALID_INPUT)),
-				 errmsg("batch is a number from 1 to 100000")));
+	require_batch(batch_size);
 	es_require_schema();
 	SPI_connect();
 	/* the last 62 bits of a version 7 id are random */
@@ -805,6 +811,7 @@ sender_process(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("sender_process() commits each batch, so it cannot run inside a transaction"),
 				 errhint("CALL entrestate.sender_process(); by itself.")));
+	require_batch(batch);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	for (;;)

@@ -81,7 +81,7 @@ DECLARE
   t uuid := entrestate.uuid_v7();
 BEGIN
   PERFORM entrestate.arg_text('name', name, 100);
-  PERFORM entrestate.arg_text('owner', owner, 255);
+  PERFORM entrestate.arg_user('owner', owner);
   PERFORM entrestate.arg_choice('mode', mode, ARRAY['live', 'sandbox']);
   PERFORM entrestate.arg_choice('plan', plan, ARRAY['free', 'starter', 'pro', 'enterprise']);
   PERFORM entrestate.arg_time_zone('time_zone', time_zone);
@@ -258,7 +258,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('members.manage');
 BEGIN
-  PERFORM entrestate.arg_text('user_id', user_id, 255);
+  PERFORM entrestate.arg_user('user_id', user_id);
   PERFORM entrestate.arg_choice('role', role, ARRAY['owner', 'admin', 'operator', 'closer', 'member', 'viewer']);
   IF role = 'owner' THEN
     PERFORM entrestate.require('tenant.transfer');
@@ -283,12 +283,13 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('members.manage');
 BEGIN
-  PERFORM entrestate.arg_text('user_id', user_id, 255);
+  PERFORM entrestate.arg_user('user_id', user_id);
   IF role IS NOT NULL THEN
     PERFORM entrestate.arg_choice('role', role, ARRAY['owner', 'admin', 'operator', 'closer', 'member', 'viewer']);
   END IF;
-  -- one writer of memberships at a time, so that two owners cannot both go
-  PERFORM FROM entrestate.tenants WHERE tenant_id = t FOR NO KEY UPDATE;
+  -- One writer of memberships at a time, so that two owners cannot both go. A
+  -- row that is only locked would not stop a repeatable read.
+  UPDATE entrestate.tenants SET updated_at = entrestate.clock_now() WHERE tenant_id = t;
   IF NOT EXISTS (SELECT FROM entrestate.members m
                  WHERE m.tenant_id = t AND m.user_id = member_update.user_id) THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such member', NULL, 'Add the user with member_add().');
@@ -345,7 +346,7 @@ BEGIN
   IF tenant IS NULL THEN
     PERFORM entrestate.raise('MISSING_INPUT', 'tenant is missing');
   END IF;
-  PERFORM entrestate.arg_text('user_id', user_id, 255);
+  PERFORM entrestate.arg_user('user_id', user_id);
   PERFORM entrestate.arg_choice('event', event, entrestate.login_event_types());
   PERFORM entrestate.arg_text('method', method, 50, 0);
   PERFORM entrestate.context_enter_system(tenant);
@@ -361,7 +362,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION login_record(uuid, text, text, cidr, text) IS
-'Records a sign-in event of the gateway (one of login_event_types()); the network is cut to /24 or /48, since an address is personal data. For entrestate_authenticator. (E10)';
+'Records a sign-in event of the gateway (one of login_event_types()); the network is cut to /24 or /48, since an address is personal data. For entrestate_authenticator. Errors: 22004, 22023, 54000, P0002. (E10)';
 
 CREATE FUNCTION login_event_types() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
