@@ -180,11 +180,11 @@ BEGIN
   SELECT * INTO last FROM entrestate.ticks t WHERE t.tick_id = c.tick_id;
 
   -- A batch never spans two epochs: the rest of a closed one comes first, and
-  -- by itself (upto NULL, a negative batch).
+  -- by itself (upto NULL; its batch is the epoch's number, negative).
   SELECT min(e.epoch) INTO closed FROM entrestate.epochs e
   WHERE e.epoch < first.epoch AND e.epoch > coalesce(c.finished_epoch, 0);
   IF closed IS NOT NULL THEN
-    RETURN QUERY SELECT -first.tick_id, closed,
+    RETURN QUERY SELECT -closed::bigint, closed,
       CASE WHEN last.epoch = closed THEN last.snapshot END, NULL::pg_snapshot;
     RETURN;
   END IF;
@@ -210,8 +210,11 @@ BEGIN
   IF NOT FOUND THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such consumer');
   END IF;
-  IF batch IS NULL OR batch < -9223372036854775807 OR NOT EXISTS (SELECT FROM entrestate.ticks t
-       WHERE t.tick_id = abs(batch) AND t.tick_id > coalesce(c.tick_id, 0)) THEN
+  -- a closed epoch is finished once: the next one in turn, with a tick of a later one
+  IF batch IS NULL OR NOT (CASE WHEN batch > 0
+    THEN EXISTS (SELECT FROM entrestate.ticks t WHERE t.tick_id = batch AND t.tick_id > coalesce(c.tick_id, 0))
+    ELSE EXISTS (SELECT FROM entrestate.ticks t WHERE t.tick_id > coalesce(c.tick_id, 0) AND -t.epoch < batch)
+      AND batch = (SELECT -min(e.epoch)::bigint FROM entrestate.epochs e WHERE e.epoch > coalesce(c.finished_epoch, 0)) END) THEN
     PERFORM entrestate.raise('WRONG_STATE', 'this batch is not open', NULL,
       'Finish the batch that consumer_next() gave.');
   END IF;
@@ -219,8 +222,7 @@ BEGIN
     UPDATE entrestate.consumers s SET tick_id = batch, updated_at = entrestate.clock_now()
     WHERE s.name = consumer_done.name;
   ELSE
-    UPDATE entrestate.consumers s SET updated_at = entrestate.clock_now(), finished_epoch = (
-      SELECT min(e.epoch) FROM entrestate.epochs e WHERE e.epoch > coalesce(c.finished_epoch, 0))
+    UPDATE entrestate.consumers s SET updated_at = entrestate.clock_now(), finished_epoch = -batch
     WHERE s.name = consumer_done.name;
   END IF;
 END
@@ -230,17 +232,24 @@ COMMENT ON FUNCTION consumer_done(text, bigint) IS
 
 CREATE FUNCTION consumer_events(like_table anyelement, epoch smallint, after pg_snapshot, upto pg_snapshot)
 RETURNS SETOF anyelement
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: the table comes with the call, and with it its row type. INVOKER:
--- what the caller may see is for row security to say.
+-- what the caller may see is for row security to say. VOLATILE, and never with
+-- an old snapshot: while this waits for upkeep(), rows move to their month's
+-- partition, and a snapshot from before would miss them.
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   t text := (SELECT c.oid::regclass::text FROM pg_class c
              WHERE c.reltype = pg_typeof(like_table)::oid AND c.relnamespace = 'entrestate'::regnamespace);
 BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    RAISE EXCEPTION 'consumer_events() must run in READ COMMITTED' USING ERRCODE = '25001',
+      DETAIL = 'An old snapshot could miss events that upkeep() moved.';
+  END IF;
   IF t IS NULL OR epoch IS NULL THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'consumer_events() reads an event table of entrestate', NULL,
-      'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).');
+    -- not raise(): that is for definer functions
+    RAISE EXCEPTION 'consumer_events() reads an event table of entrestate' USING ERRCODE = '22023',
+      HINT = 'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).';
   END IF;
   IF upto IS NULL THEN
     -- the rest of a closed epoch: what its last snapshot did not see
@@ -262,7 +271,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION consumer_events(anyelement, smallint, pg_snapshot, pg_snapshot) IS
-'The rows of an event table in a batch of consumer_next(): consumer_events(NULL::entrestate.sender_events, epoch, after, upto). Row security applies: an auditor sees all tenants. Not on a standby. Errors: 22023. (C12, D17)';
+'The rows of an event table in a batch of consumer_next(): consumer_events(NULL::entrestate.sender_events, epoch, after, upto). Row security applies: an auditor sees all tenants. Not on a standby, and in READ COMMITTED. Errors: 22023, 25001. (C12, D17)';
 
 GRANT EXECUTE ON FUNCTION consumer_create(text, boolean), consumer_drop(text),
   consumer_next(text, integer), consumer_done(text, bigint),

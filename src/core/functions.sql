@@ -68,7 +68,7 @@ GRANT EXECUTE ON FUNCTION clock_now(), clock_moved() TO entrestate_app,
 CREATE FUNCTION delay_add(at timestamptz, delay interval, zone text) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'core_add_delay';
 COMMENT ON FUNCTION delay_add(timestamptz, interval, text) IS
-'Adds a delay by the calendar of a zone: days and months to the local date, hours and less exactly; a skipped local time is the first instant after the gap, one that occurs twice its first. Errors: 22023.';
+'Adds a delay by the calendar of a zone: days and months to the local date, hours and less exactly; a skipped local time is the first instant after the gap, one that occurs twice its first. Errors: 22023, 22008.';
 GRANT EXECUTE ON FUNCTION delay_add(timestamptz, interval, text) TO entrestate_app, entrestate_worker, entrestate_auditor;
 
 CREATE FUNCTION uuid_v7() RETURNS uuid

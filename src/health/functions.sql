@@ -246,7 +246,9 @@ FROM member m CROSS JOIN LATERAL aclexplode(m.proacl) a, house
 WHERE a.grantee NOT IN (0, m.proowner) AND a.grantee IS DISTINCT FROM house.owner
   AND NOT EXISTS (SELECT FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) b
     WHERE i.classoid = 'pg_proc'::regclass AND i.objoid = m.oid AND i.objsubid = 0
-      AND b.grantee = a.grantee AND b.is_grantable = a.is_grantable)
+      -- what applications may call, a role may call by itself
+      AND (b.grantee = a.grantee AND b.is_grantable = a.is_grantable
+        OR NOT a.is_grantable AND b.grantee = (SELECT r.oid FROM pg_roles r WHERE r.rolname = 'entrestate_app')))
 UNION ALL
 SELECT 'L1', format('function %s', m.oid::regprocedure), 'is a definer function that does not pin search_path and row_security, or does not belong to entrestate_owner'
 FROM member m, house WHERE m.prosecdef AND (m.proowner IS DISTINCT FROM house.owner
@@ -327,7 +329,9 @@ SELECT v.law, 'settings of the server', format('%s=%s takes guards away from eve
 FROM (VALUES ('session_replication_role', 'L7', 'origin'), ('event_triggers', 'L2', 'on'), ('allow_system_table_mods', 'L2', 'off')) AS v(name, law, harmless)
 JOIN pg_settings g ON g.name = v.name AND g.reset_val <> v.harmless
 WHERE g.source <> 'client'  -- a session's own affair
-  AND NOT EXISTS (SELECT FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c WHERE c LIKE v.name || '=%')
+  AND NOT EXISTS (SELECT FROM pg_db_role_setting s CROSS JOIN LATERAL unnest(s.setconfig) AS c
+    WHERE c LIKE v.name || '=%' AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+      AND s.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user)))
 $$;
 COMMENT ON FUNCTION isolation_prove() IS
 'Walks the catalog (tables, partitions, guards, policies, grants, keys, views, functions, roles, settings) and says what could leak between tenants or be changed: one row per finding, none when all is well. For entrestate_auditor. (F1, F11)';

@@ -56,7 +56,7 @@ CREATE FUNCTION fixture.enter(who text, member text DEFAULT 'owner') RETURNS voi
   $$ SELECT entrestate.login(fixture.id(who, 'tenant')::uuid, fixture.id(who, member)) $$;
 
 -- Of a table without tenant_id, all rows count, and with NULL those of all tenants.
-CREATE FUNCTION fixture.digest(tenant uuid) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION fixture.digest(tenant uuid) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   t record;
   d text;

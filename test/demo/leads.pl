@@ -1,0 +1,117 @@
+#!/usr/bin/perl
+# Reads leads as CSV (RFC 4180, with or without a byte order mark, lines ended by LF or CRLF) and
+# writes them as rows of demo.leads in COPY's text format. Its settings: see test/demo/run.
+use strict;
+use warnings;
+use POSIX qw(floor);
+use Time::Local qw(timegm);
+
+my $name = $ENV{LEADS_NAME} // 'standard input';
+my $real = ($ENV{DATES} // '') eq 'real';
+my %column = (
+  id => $ENV{LEADS_ID} || 'mql_id',
+  date => $ENV{LEADS_DATE} || 'first_contact_date',
+  landing => $ENV{LEADS_LANDING} || 'landing_page_id',
+  source => $ENV{LEADS_SOURCE} || 'origin',
+  email => $ENV{LEADS_EMAIL} || 'email',
+  phone => $ENV{LEADS_PHONE} || 'phone',
+);
+my $line = 0;
+
+sub bad
+{
+  my ($message, @hint) = @_;
+  my $where = $line ? "$name, line $line" : $name;
+  print STDERR "demo: $where: $message\n", map { "      $_\n" } @hint;
+  exit 1;
+}
+
+# The next record as a list of fields; undef at the end. A quoted field may hold line ends.
+sub record
+{
+  my $text = <STDIN>;
+  return unless defined $text;
+  $line++;
+  while (($text =~ tr/"//) % 2)
+  {
+    my $more = <STDIN>;
+    bad('a quoted field does not end') unless defined $more;
+    $line++;
+    $text .= $more;
+  }
+  bad('this is not text') if $text =~ /\0/ || !utf8::decode(my $copy = $text);
+  $text =~ s/^\xef\xbb\xbf// if $line == 1;
+  $text =~ s/\r?\n\z//;
+  my @fields;
+  while (1)
+  {
+    if ($text =~ /\G\s*"((?:[^"]|"")*)"\s*(?=,|\z)/gc) { push @fields, $1 =~ s/""/"/gr }
+    elsif ($text =~ /\G([^",]*)(?=,|\z)/gc) { push @fields, $1 }
+    else { bad('this is not CSV: a quote inside a field that is not quoted') }
+    last unless $text =~ /\G,/gc;
+  }
+  s/^\s+|\s+$//g for @fields;
+  return \@fields;
+}
+
+# A number from a text, the same everywhere.
+sub hash
+{
+  my ($text) = @_;
+  my $h = 5381;
+  $h = ($h * 33 + ord) % 16777216 for split //, $text;
+  return $h;
+}
+
+my $header = record();
+bad('the file is empty') unless defined $header;
+my %at;
+$at{ $header->[$_] } //= $_ for 0 .. $#$header;
+foreach my $c (qw(id date landing source))
+{
+  next if exists $at{ $column{$c} };
+  my @there = map { substr $_, 0, 40 } splice @{ [@$header] }, 0, 10;
+  bad("there is no column \"$column{$c}\"", 'The file has: ' . join(', ', @there) . '.',
+    "LEADS_\U$c\E=<column> says which one to take.");
+}
+
+my (@leads, $first, $last);
+while (defined(my $r = record()))
+{
+  next if @$r == 1 && $r->[0] eq '';
+  bad(sprintf 'it has %d fields, the header has %d', scalar @$r, scalar @$header) if @$r != @$header;
+  my %lead = map { $_ => exists $at{ $column{$_} } ? $r->[ $at{ $column{$_} } ] : undef } keys %column;
+  bad("column \"$column{id}\" is empty") if $lead{id} eq '';
+  bad("column \"$column{id}\" is longer than 60 bytes") if length $lead{id} > 60;
+  my ($y, $m, $d) = $lead{date} =~ /^([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ].*)?$/;
+  my $day = defined $d && $y >= 1970 ? eval { floor(timegm(0, 0, 0, $d, $m - 1, $y) / 86400) } : undef;
+  bad("column \"$column{date}\" is not a day: \"" . substr($lead{date}, 0, 40) . '"', 'Write YYYY-MM-DD.')
+    unless defined $day;
+  $lead{day} = $day;
+  $first = $day if !defined $first || $day < $first;
+  $last = $day if !defined $last || $day > $last;
+  push @leads, \%lead;
+}
+$line = 0;
+bad('it has no leads, only a header') unless @leads;
+bad(sprintf('its dates span %d years', ($last - $first) / 365), 'DATES=compress compresses them into a week.')
+  if $real && $last - $first > 3660;
+
+my $n = 0;
+foreach my $lead (sort { $a->{day} <=> $b->{day} } @leads)
+{
+  my $h = hash($lead->{id});
+  my @date = gmtime(86400 * ($real ? $lead->{day} : $first + floor(7 * ($lead->{day} - $first) / ($last - $first + 1))));
+  # where they are made up, one lead in eight has no number
+  my $email = $lead->{email} // ($lead->{id} =~ s/[^A-Za-z0-9]+/-/gr) . '@example.com';
+  my $phone = $lead->{phone} // ($h % 8 ? sprintf '+1 %d 555 01%02d', 200 + ($h >> 8) % 800, $h % 100 : '');
+  $n++;
+  my @row = ($n, 1 + $n % 2, $lead->{id}, sprintf('%d-%02d-%02d', $date[5] + 1900, $date[4] + 1, $date[3]),
+    $lead->{landing}, hash($lead->{landing}) % 2 ? 'investor' : 'end_user', $lead->{source}, $email, $phone);
+  foreach (@row)
+  {
+    s/([\\\t\n\r])/'\\' . ($1 =~ tr{\t\n\r}{tnr}r)/ge;
+    $_ = '\N' if $_ eq '';
+  }
+  print join("\t", @row), "\n";
+}

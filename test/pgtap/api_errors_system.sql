@@ -1,0 +1,133 @@
+-- Wrong arguments of what gateways, workers and superusers use: SQLSTATE, message and hint (00000: it is not
+-- wrong), at each bound and one above; and nothing is changed by any of them.
+\ir setup.sql
+\ir api_lib.sql
+BEGIN;
+SET LOCAL client_min_messages = error;
+SELECT no_plan();
+SELECT fixture.digest(NULL) AS before \gset
+CREATE TEMP TABLE expected (no integer GENERATED ALWAYS AS IDENTITY, state text, role text, call text, message text, hint text);
+INSERT INTO expected (state, role, call, message, hint) VALUES
+  -- gateways: entering a tenant
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.login(NULL, {owner})$$, 'tenant is missing', 'Give a value for the argument "tenant".'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, NULL)$$, 'actor is missing', 'Give a value for the argument "actor".'),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, '')$$, 'the tenant context does not hold', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, 'nobody')$$, 'the tenant context does not hold', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, {b:owner})$$, 'the tenant context does not hold', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.login({nobody}, {owner})$$, 'the tenant context does not hold', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, '{x*255}')$$, 'the tenant context does not hold', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, '{x*256}')$$, 'the user''s id is too long', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, '{é*128}')$$, 'the user''s id is too long', ''),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.login({tenant}, {owner})$$, '', ''),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.token_mint(NULL, {owner})$$, 'tenant is missing', 'Give a value for the argument "tenant".'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, NULL)$$, 'actor is missing', 'Give a value for the argument "actor".'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, NULL)$$, 'login_role is missing', 'Give a value for the argument "login_role".'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', NULL)$$, 'ttl is missing', 'Give a value for the argument "ttl".'),
+  ('42704', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'no_such_role')$$, 'role "no_such_role" does not exist', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '0')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '0.9 seconds')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '-1 minute')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '1 hour 1 second')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '1 month')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '-2147483648 days')$$, 'a token lives between one second and one hour', 'Mint a new one instead; the default is five minutes.'),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '1 second') LIKE 'es1.%'$$, '', ''),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, {owner}, 'fixture_app', '1 hour') LIKE 'es1.%'$$, '', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, 'nobody', 'fixture_app')$$, 'no token can be minted', ''),
+  ('28000', 'entrestate_authenticator', $$SELECT entrestate.token_mint({nobody}, {owner}, 'fixture_app')$$, 'no token can be minted', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.token_mint({tenant}, '{x*256}', 'fixture_app')$$, 'the user''s id or the role''s name is too long or has a line break', ''),
+  ('22004', 'fixture_app', $$SELECT entrestate.login_jwt(NULL)$$, 'token is missing', 'Give a value for the argument "token".'),
+  ('28000', 'fixture_app', $$SELECT entrestate.login_jwt('')$$, 'the JSON web token does not hold', ''),
+  ('28000', 'fixture_app', $$SELECT entrestate.login_jwt('a.b.c')$$, 'the JSON web token does not hold', ''),
+  ('28000', 'fixture_app', $$SELECT entrestate.login_jwt(repeat('x', 100000))$$, 'the JSON web token does not hold', ''),
+  ('42501', 'fixture_app', $$SELECT entrestate.login_request()$$, 'claims are taken from the gateway''s login only', 'Use login_jwt() with the token itself.'),
+  -- gateways: tenants and sign-ins
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.tenant_create(NULL, 'ann')$$, 'name is missing', 'Give a value for the argument "name".'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('', 'ann')$$, 'name is empty', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create(' ', 'ann')$$, 'name is empty', ''),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('{é*100}', 'ann')$$, '', ''),
+  ('54000', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('{é*101}', 'ann')$$, 'name is too long', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('a{BEL}', 'ann')$$, 'name has control characters', ''),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', NULL)$$, 'owner is missing', 'Give a value for the argument "owner".'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', '')$$, 'owner is empty', ''),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', '{x*255}')$$, '', ''),
+  ('54000', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', '{é*128}')$$, 'owner is too long', ''),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', NULL)$$, 'mode is missing', 'One of: live, sandbox.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', 'test')$$, 'mode has a value that is not allowed', 'One of: live, sandbox.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', time_zone => NULL)$$, 'time_zone is not a time zone', 'Write a name such as America/Toronto or UTC.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', time_zone => 'Nowhere')$$, 'time_zone is not a time zone', 'Write a name such as America/Toronto or UTC.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', currency => NULL)$$, 'currency is not an ISO 4217 code', 'Write three capital letters such as USD or CAD.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', currency => 'usd')$$, 'currency is not an ISO 4217 code', 'Write three capital letters such as USD or CAD.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', currency => 'USDX')$$, 'currency is not an ISO 4217 code', 'Write three capital letters such as USD or CAD.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', currency => E'USD\n')$$, 'currency is not an ISO 4217 code', 'Write three capital letters such as USD or CAD.'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', plan => NULL)$$, 'plan is missing', 'One of: free, starter, pro, enterprise.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.tenant_create('x', 'ann', plan => 'gold')$$, 'plan has a value that is not allowed', 'One of: free, starter, pro, enterprise.'),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.login_record(NULL, 'ann', 'logout')$$, 'tenant is missing', ''),
+  ('P0002', 'entrestate_authenticator', $$SELECT entrestate.login_record({nobody}, 'ann', 'logout')$$, 'there is no such tenant', ''),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, NULL, 'logout')$$, 'user_id is missing', 'Give a value for the argument "user_id".'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, '', 'logout')$$, 'user_id is empty', ''),
+  ('54000', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, '{é*128}', 'logout')$$, 'user_id is too long', ''),
+  ('22004', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, 'ann', NULL)$$, 'event is missing', 'One of: login.succeeded, login.failed, login.blocked, logout, session.created, session.expired, session.revoked, password.changed, password.reset.requested, password.reset.completed, mfa.enabled, mfa.disabled, mfa.succeeded, mfa.failed, email.changed, account.locked, account.unlocked, suspicious.activity.'),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, 'ann', 'login')$$, 'event has a value that is not allowed', 'One of: login.succeeded, login.failed, login.blocked, logout, session.created, session.expired, session.revoked, password.changed, password.reset.requested, password.reset.completed, mfa.enabled, mfa.disabled, mfa.succeeded, mfa.failed, email.changed, account.locked, account.unlocked, suspicious.activity.'),
+  ('54000', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, 'ann', 'logout', method => '{x*51}')$$, 'method is too long', ''),
+  ('22023', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, 'ann', 'logout', method => 'a{BEL}')$$, 'method has control characters', ''),
+  ('00000', 'entrestate_authenticator', $$SELECT entrestate.login_record({tenant}, 'ann', 'logout', '2001:db8::/32')$$, '', ''),
+  -- workers
+  ('22023', 'entrestate_worker', $$SELECT entrestate.sender_process_tenant({tenant}, 0)$$, 'batch is a number from 1 to 100000', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.sender_process_tenant({tenant}, -1)$$, 'batch is a number from 1 to 100000', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.sender_process_tenant({tenant}, 100001)$$, 'batch is a number from 1 to 100000', ''),
+  ('00000', 'entrestate_worker', $$SELECT entrestate.sender_process_tenant({nobody})$$, '', ''),
+  ('00000', 'entrestate_worker', $$SELECT entrestate.sender_process_tenant(NULL)$$, '', ''),
+  ('00000', 'entrestate_worker', $$SELECT entrestate.sender_next_tenant(NULL)$$, '', ''),
+  ('00000', 'entrestate_worker', $$SELECT entrestate.sender_next_tenant('ffffffff-ffff-ffff-ffff-ffffffffffff')$$, '', ''),
+  ('2D000', 'entrestate_worker', $$CALL entrestate.sender_process()$$, 'sender_process() commits each batch, so it cannot run inside a transaction', 'CALL entrestate.sender_process(); by itself.'),
+  ('2D000', 'entrestate_worker', $$CALL entrestate.sender_process(0)$$, 'sender_process() commits each batch, so it cannot run inside a transaction', 'CALL entrestate.sender_process(); by itself.'),
+  ('25001', 'entrestate_worker', $$SELECT entrestate.tick()$$, 'tick() must be a transaction of its own', 'Call tick() alone, in READ COMMITTED: SELECT entrestate.tick();'),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(-1, 0)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(0, -1)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(121, 0)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(0, 121)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(NULL, 0)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.upkeep(0, NULL)$$, 'months_back and months_ahead are numbers from 0 to 120', ''),
+  -- consumers
+  ('22004', 'entrestate_worker', $$SELECT entrestate.consumer_create(NULL)$$, 'name is missing', 'Give a value for the argument "name".'),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.consumer_create('')$$, 'name is empty', ''),
+  ('54000', 'entrestate_worker', $$SELECT entrestate.consumer_create('{x*101}')$$, 'name is too long', ''),
+  ('22023', 'entrestate_worker', $$SELECT entrestate.consumer_create('a{BEL}')$$, 'name has control characters', ''),
+  ('23505', 'entrestate_worker', $$SELECT entrestate.consumer_create('fixture')$$, 'a consumer of this name exists already', ''),
+  ('P0002', 'entrestate_worker', $$SELECT entrestate.consumer_drop(NULL)$$, 'there is no such consumer', ''),
+  ('P0002', 'entrestate_worker', $$SELECT entrestate.consumer_drop('nobody')$$, 'there is no such consumer', ''),
+  ('P0002', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_next('nobody')$$, 'there is no such consumer', 'Register it with consumer_create().'),
+  ('22023', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_next('fixture', 0)$$, 'max_ticks is a number from 1 up', ''),
+  ('22023', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_next('fixture', NULL)$$, 'max_ticks is a number from 1 up', ''),
+  ('P0002', 'entrestate_worker', $$SELECT entrestate.consumer_done('nobody', 1)$$, 'there is no such consumer', ''),
+  ('55000', 'entrestate_worker', $$SELECT entrestate.consumer_done('fixture', NULL)$$, 'this batch is not open', 'Finish the batch that consumer_next() gave.'),
+  ('55000', 'entrestate_worker', $$SELECT entrestate.consumer_done('fixture', 0)$$, 'this batch is not open', 'Finish the batch that consumer_next() gave.'),
+  ('55000', 'entrestate_worker', $$SELECT entrestate.consumer_done('fixture', 999999)$$, 'this batch is not open', 'Finish the batch that consumer_next() gave.'),
+  ('55000', 'entrestate_worker', $$SELECT entrestate.consumer_done('fixture', 9223372036854775807)$$, 'this batch is not open', 'Finish the batch that consumer_next() gave.'),
+  ('55000', 'entrestate_worker', $$SELECT entrestate.consumer_done('fixture', -9223372036854775808)$$, 'this batch is not open', 'Finish the batch that consumer_next() gave.'),
+  ('22023', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_events(NULL::pg_class, 1::smallint, NULL, NULL)$$, 'consumer_events() reads an event table of entrestate', 'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).'),
+  ('22023', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_events(NULL::entrestate.sender_events, NULL, NULL, NULL)$$, 'consumer_events() reads an event table of entrestate', 'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).'),
+  ('22023', 'entrestate_worker', $$SELECT * FROM entrestate.consumer_events(1, 1::smallint, NULL, NULL)$$, 'consumer_events() reads an event table of entrestate', 'Write consumer_events(NULL::entrestate.sender_events, b.epoch, b.after, b.upto).'),
+  -- superusers only
+  ('42501', 'fixture_app', $$SELECT entrestate.migrate()$$, 'permission denied for function migrate', ''),
+  ('42501', 'entrestate_worker', $$SELECT entrestate.schedule()$$, 'permission denied for function schedule', ''),
+  ('42501', 'entrestate_worker', $$SELECT entrestate.unschedule()$$, 'permission denied for function unschedule', ''),
+  ('22023', 'postgres', $$SET entrestate.clock = 'noon'$$, 'invalid value for parameter "entrestate.clock": "noon"', 'Write ''2026-03-08T01:30:00-05:00'', or ''+21 days'', or '''' for the real clock.'),
+  ('42501', 'fixture_app', $$SET entrestate.clock = '+1 day'$$, 'permission denied to set parameter "entrestate.clock"', ''),
+  ('42501', 'entrestate_worker', $$SET LOCAL entrestate.clock = '+1 day'$$, 'permission denied to set parameter "entrestate.clock"', ''),
+  ('42501', 'fixture_app', $$SET entrestate.bound_tenant = {b:tenant}$$, 'permission denied to set parameter "entrestate.bound_tenant"', ''),
+  ('42501', 'fixture_app', $$SELECT set_config('entrestate.clock', '+1 day', true)$$, 'permission denied to set parameter "entrestate.clock"', ''),
+  ('28000', 'fixture_app', $$SET LOCAL entrestate.session = 'es1.x.y'$$, 'the session token does not hold', 'Ask the gateway for a new one: entrestate.token_mint().'),
+  ('28000', 'fixture_app', $$SET LOCAL entrestate.session = 'x'$$, 'the session token does not hold', 'Ask the gateway for a new one: entrestate.token_mint().'),
+  ('22023', 'postgres', $$SET LOCAL entrestate.bound_tenant = 'x'$$, 'invalid value for parameter "entrestate.bound_tenant": "x"', ''),
+  ('22023', 'postgres', $$SET LOCAL entrestate.bound_tenant = '0198b0de-0000-7000-8000-000000000000/king'$$, 'invalid value for parameter "entrestate.bound_tenant": "0198b0de-0000-7000-8000-000000000000/king"', '');
+
+SELECT is(concat_ws(' | ', t.state, nullif(t.message, ''), nullif(t.hint, '')),
+  concat_ws(' | ', e.state, nullif(e.message, ''), nullif(e.hint, '')), left(e.call, 150))
+FROM expected e CROSS JOIN LATERAL api.try(e.call, NULL, NULL, e.role) t ORDER BY e.no;
+-- no message shows an argument's value where that could be somebody's secret or address
+SELECT is((SELECT count(*) FROM expected e WHERE e.message ~ '(example\.com|user-)'), 0::bigint, 'no message shows a value');
+SELECT entrestate.logout() AS out \gset api_
+SELECT is(fixture.digest(NULL), :'before', 'and nothing was left behind');
+SELECT finish();
+ROLLBACK;

@@ -1,0 +1,117 @@
+-- What the api_ and flow_ tests share: \ir api_lib.sql after setup.sql, as superuser.
+CREATE SCHEMA api;
+
+-- {lead} is the quoted id of A's lead, {b:lead} of B's, {nobody} an id that nobody has, {é*40} forty é,
+-- {NAME} in capitals a character that cannot be typed.
+CREATE FUNCTION api.fill(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  m text[];
+  v text;
+BEGIN
+  FOR m IN SELECT DISTINCT regexp_matches(statement, '\{((b):)?([a-z_0-9]+)\}', 'g') LOOP
+    v := CASE m[3] WHEN 'nobody' THEN '0198b0de-0000-7000-8000-000000000000' ELSE fixture.id(coalesce(m[2], 'a'), m[3]) END;
+    CONTINUE WHEN v IS NULL;
+    statement := replace(statement, format('{%s%s}', m[1], m[3]), quote_literal(v));
+  END LOOP;
+  FOR m IN SELECT DISTINCT regexp_matches(statement, '\{(.)\*([0-9]+)\}', 'g') LOOP
+    statement := replace(statement, format('{%s*%s}', m[1], m[2]), repeat(m[1], m[2]::integer));
+  END LOOP;
+  RETURN replace(replace(replace(statement, '{BEL}', chr(7)), '{DEL}', chr(127)), '{TAB}', chr(9));
+END
+$$;
+
+-- Runs statements as a login role in the context of a member of A (NULL: in no context), each after the
+-- other, says what the last one came to, and undoes all. prepare runs first, as superuser in the owner's context.
+CREATE FUNCTION api.try(statement text, member text DEFAULT 'owner', prepare text DEFAULT NULL, role text DEFAULT 'fixture_app',
+  OUT state text, OUT message text, OUT detail text, OUT hint text, OUT answer text)
+LANGUAGE plpgsql AS $$
+BEGIN
+  statement := api.fill(statement);
+  BEGIN
+    IF prepare IS NOT NULL THEN
+      PERFORM fixture.enter('a');
+      EXECUTE api.fill(prepare);
+    END IF;
+    IF member IS NULL THEN
+      PERFORM entrestate.logout();
+    ELSE
+      PERFORM fixture.enter('a', member);
+    END IF;
+    EXECUTE format('SET LOCAL SESSION AUTHORIZATION %I', role);
+    IF statement ~* '^\s*SELECT' THEN
+      EXECUTE format('SELECT string_agg(x::text, chr(10)) FROM (%s) x', statement) INTO answer;
+    ELSE
+      EXECUTE statement;
+    END IF;
+    RESET SESSION AUTHORIZATION;
+    SET CONSTRAINTS ALL IMMEDIATE;
+    RAISE EXCEPTION USING ERRCODE = 'UNDO1';
+  EXCEPTION
+    WHEN SQLSTATE 'UNDO1' THEN
+      state := '00000';
+    WHEN OTHERS THEN
+      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
+        hint = PG_EXCEPTION_HINT;
+  END;
+END
+$$;
+
+-- Every call of the API that works in the fixtures, with what the caller's role must be able to do;
+-- no capability: for everybody, also without a context.
+CREATE TABLE api.call (no integer GENERATED ALWAYS AS IDENTITY, routine text, call text, needs text[], prepare text);
+INSERT INTO api.call (routine, call, needs, prepare) VALUES
+  ('activity_feed', 'SELECT * FROM entrestate.activity_feed()', '{activity.read}', NULL),
+  ('audit_list', 'SELECT * FROM entrestate.audit_list()', '{audit.read}', NULL),
+  ('campaign_create', 'SELECT entrestate.campaign_create(''New'')', '{campaign.create}', NULL),
+  ('campaign_get', 'SELECT entrestate.campaign_get({campaign})', '{campaign.read}', NULL),
+  ('campaign_list', 'SELECT * FROM entrestate.campaign_list()', '{campaign.read}', NULL),
+  ('campaign_status_set', 'SELECT entrestate.campaign_status_set({campaign}, ''paused'')', '{campaign.manage}', NULL),
+  ('campaign_update', 'SELECT entrestate.campaign_update({campaign}, ''Renamed'')', '{campaign.manage}', NULL),
+  ('can', 'SELECT entrestate.can(''lead.read'')', '{}', NULL),
+  ('capabilities', 'SELECT * FROM entrestate.capabilities()', '{}', NULL),
+  ('channel_set', 'SELECT entrestate.channel_set(''email'', false)', '{safety.manage}', NULL),
+  ('clock_moved', 'SELECT entrestate.clock_moved()', '{}', NULL),
+  ('clock_now', 'SELECT entrestate.clock_now()', '{}', NULL),
+  ('code_version', 'SELECT entrestate.code_version()', '{}', NULL),
+  ('context', 'SELECT * FROM entrestate.context()', '{}', NULL),
+  ('current_actor', 'SELECT entrestate.current_actor()', '{}', NULL),
+  ('current_member_role', 'SELECT entrestate.current_member_role()', '{}', NULL),
+  ('current_tenant', 'SELECT entrestate.current_tenant()', '{}', NULL),
+  ('delay_add', 'SELECT entrestate.delay_add(now(), ''1 day'', ''UTC'')', '{}', NULL),
+  ('email_normalise', 'SELECT entrestate.email_normalise(''A@example.com'')', '{}', NULL),
+  ('error_codes', 'SELECT * FROM entrestate.error_codes()', '{}', NULL),
+  ('lead_attribute', 'SELECT entrestate.lead_attribute({lead4}, {campaign})', '{lead.create}', NULL),
+  ('lead_create', 'SELECT entrestate.lead_create(''New'', ''new@example.com'')', '{lead.create}', NULL),
+  ('lead_get', 'SELECT entrestate.lead_get({lead})', '{lead.read}', NULL),
+  ('lead_list', 'SELECT * FROM entrestate.lead_list({campaign})', '{lead.read}', NULL),
+  ('login_event_types', 'SELECT entrestate.login_event_types()', '{}', NULL),
+  ('logout', 'SELECT entrestate.logout()', '{}', NULL),
+  ('member_add', 'SELECT entrestate.member_add(''new'')', '{members.manage}', NULL),
+  ('member_add', 'SELECT entrestate.member_add(''new'', ''owner'')', '{members.manage,tenant.transfer}', NULL),
+  ('member_remove', 'SELECT entrestate.member_remove(''other'')', '{members.manage}', 'SELECT entrestate.member_add(''other'')'),
+  ('member_remove', 'SELECT entrestate.member_remove(''other'')', '{members.manage,tenant.transfer}', 'SELECT entrestate.member_add(''other'', ''owner'')'),
+  ('member_update', 'SELECT entrestate.member_update(''other'', ''viewer'')', '{members.manage}', 'SELECT entrestate.member_add(''other'')'),
+  ('member_update', 'SELECT entrestate.member_update(''other'', ''owner'')', '{members.manage,tenant.transfer}', 'SELECT entrestate.member_add(''other'')'),
+  ('phone_normalise', 'SELECT entrestate.phone_normalise(''+14165550100'')', '{}', NULL),
+  ('run_id', 'SELECT entrestate.run_id({campaign}, {lead})', '{}', NULL),
+  ('sender_channels', 'SELECT * FROM entrestate.sender_channels()', '{}', NULL),
+  ('sender_event_types', 'SELECT * FROM entrestate.sender_event_types()', '{}', NULL),
+  ('sender_history', 'SELECT * FROM entrestate.sender_history({lead})', '{sender.read}', NULL),
+  ('sender_modes', 'SELECT * FROM entrestate.sender_modes()', '{}', NULL),
+  ('sender_queue', 'SELECT * FROM entrestate.sender_queue()', '{sender.read}', NULL),
+  ('sender_reasons', 'SELECT * FROM entrestate.sender_reasons()', '{}', NULL),
+  ('sender_runs_of', 'SELECT * FROM entrestate.sender_runs_of({lead})', '{sender.read}', NULL),
+  ('sequence_create', 'SELECT entrestate.sequence_create({campaign}, jsonb_build_array(jsonb_build_object(''channel'', ''email'', ''template'', {template}, ''delay'', ''1 day'')))', '{sequence.manage}', NULL),
+  ('sequence_publish', 'SELECT entrestate.sequence_publish({campaign}, 2)', '{sequence.manage}', NULL),
+  ('template_create', 'SELECT entrestate.template_create(''New'', ''sms'', ''Hi'')', '{template.manage}', NULL),
+  ('template_status_set', 'SELECT entrestate.template_status_set({template}, 1, ''retired'')', '{template.approve}', NULL),
+  ('tenant_freeze', 'SELECT entrestate.tenant_freeze(''a test'')', '{tenant.freeze}', NULL),
+  ('tenant_get', 'SELECT entrestate.tenant_get()', '{tenant.read}', NULL),
+  ('tenant_pause', 'SELECT entrestate.tenant_pause(''a test'')', '{safety.manage}', NULL),
+  ('tenant_resume', 'SELECT entrestate.tenant_resume()', '{safety.manage}', NULL),
+  ('tenant_unfreeze', 'SELECT entrestate.tenant_unfreeze()', '{tenant.freeze}', NULL),
+  ('tenant_update', 'SELECT entrestate.tenant_update(''Renamed'')', '{tenant.update}', NULL),
+  ('tenant_update', 'SELECT entrestate.tenant_update(dry_run => true)', '{tenant.update,safety.manage}', NULL),
+  ('tenant_update', 'SELECT entrestate.tenant_update(plan => ''pro'')', '{tenant.update,billing.manage}', NULL),
+  ('transitions', 'SELECT * FROM entrestate.transitions()', '{}', NULL),
+  ('uuid_v7', 'SELECT entrestate.uuid_v7()', '{}', NULL);
