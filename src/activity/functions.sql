@@ -36,66 +36,79 @@ $$;
 COMMENT ON FUNCTION audit_add(text, text, text, jsonb) IS
 'Internal: records who did what in the context''s tenant.';
 
-CREATE FUNCTION activity_feed(before uuid DEFAULT NULL, max_rows integer DEFAULT 50,
-  campaign uuid DEFAULT NULL)
+-- Pages go by the whole sort key, since rows of one transaction share their
+-- instant; the plan must come in that order, however few rows it expects.
+
+CREATE FUNCTION activity_feed(before timestamptz DEFAULT NULL, before_id uuid DEFAULT NULL,
+  max_rows integer DEFAULT 50, campaign uuid DEFAULT NULL)
 RETURNS TABLE (event jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
--- PL/pgSQL: it checks first; the page starts where the last one's id says.
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
 DECLARE
   t uuid := entrestate.require('activity.read');
-  upto timestamptz := 'infinity';
+  -- variables: row security keeps a coalesce() out of an index condition
+  upto timestamptz := coalesce(before, 'infinity');
+  upto_id uuid := coalesce(before_id, '00000000-0000-0000-0000-000000000000');
 BEGIN
-  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
+  PERFORM entrestate.arg_rows(max_rows);
+  IF campaign IS NULL THEN
+    RETURN QUERY
+    SELECT entrestate.activity_envelope(e.id, e.type, e.entity_type, e.entity_id, e.task_id, e.campaign_id,
+      e.actor, e.recorded_at, e.payload)
+    FROM entrestate.activity_events e
+    WHERE e.tenant_id = t AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+    ORDER BY e.tenant_id DESC, e.recorded_at DESC, e.id DESC
+    LIMIT max_rows;
+  ELSE
+    RETURN QUERY
+    SELECT entrestate.activity_envelope(e.id, e.type, e.entity_type, e.entity_id, e.task_id, e.campaign_id,
+      e.actor, e.recorded_at, e.payload)
+    FROM entrestate.activity_events e
+    WHERE e.campaign_id = campaign AND e.tenant_id = t
+      AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+    ORDER BY e.campaign_id DESC, e.tenant_id DESC, e.recorded_at DESC, e.id DESC
+    LIMIT max_rows;
   END IF;
-  IF before IS NOT NULL THEN
-    -- the id carries the instant (RFC 9562): a millisecond, rounded down
-    upto := timestamptz 'epoch' + ((('x' || left(translate(before::text, '-', ''), 12))::bit(48)::bigint + 1) || ' milliseconds')::interval;
-  END IF;
-  RETURN QUERY
-  SELECT jsonb_strip_nulls(jsonb_build_object(
-    'id', e.id, 'type', e.type, 'entityType', e.entity_type, 'entityId', e.entity_id,
-    'taskId', e.task_id, 'campaignId', e.campaign_id, 'actor', e.actor,
-    'timestamp', e.recorded_at, 'payload', e.payload))
-  FROM entrestate.activity_events e
-  WHERE e.tenant_id = t AND e.recorded_at <= upto
-    AND (before IS NULL OR e.id < before)
-    AND (activity_feed.campaign IS NULL OR e.campaign_id = activity_feed.campaign)
-  ORDER BY e.tenant_id DESC, e.recorded_at DESC, e.id DESC
-  LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION activity_feed(uuid, integer, uuid) IS
-'The tenant''s feed, newest first, in mission control''s envelope {id, type, entityType, entityId, taskId, campaignId, timestamp, payload}; before: id of the last event of the page before. Capability: activity.read. Errors: 22023. (C12)';
-GRANT EXECUTE ON FUNCTION activity_feed(uuid, integer, uuid) TO entrestate_app;
+COMMENT ON FUNCTION activity_feed(timestamptz, uuid, integer, uuid) IS
+'The tenant''s feed, or a campaign''s, newest first, in mission control''s envelope {id, type, entityType, entityId, taskId, campaignId, timestamp, payload}; before and before_id: timestamp and id of the last event of the page before. Capability: activity.read. Errors: 22023. (C12)';
+GRANT EXECUTE ON FUNCTION activity_feed(timestamptz, uuid, integer, uuid) TO entrestate_app;
 
-CREATE FUNCTION audit_list(before timestamptz DEFAULT NULL, max_rows integer DEFAULT 50)
+CREATE FUNCTION activity_envelope(id uuid, type text, entity_type text, entity_id text, task_id uuid,
+  campaign_id uuid, actor text, recorded_at timestamptz, payload jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN jsonb_strip_nulls(jsonb_build_object(
+  'id', id, 'type', type, 'entityType', entity_type, 'entityId', entity_id, 'taskId', task_id,
+  'campaignId', campaign_id, 'actor', actor, 'timestamp', recorded_at, 'payload', payload));
+COMMENT ON FUNCTION activity_envelope(uuid, text, text, text, uuid, uuid, text, timestamptz, jsonb) IS
+'Internal: an event of the feed in mission control''s envelope. (C12)';
+
+CREATE FUNCTION audit_list(before timestamptz DEFAULT NULL, before_id uuid DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (recorded_at timestamptz, id uuid, action text, actor text, member_role text,
   login_role text, target_type text, target_id text, detail jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 -- PL/pgSQL: it checks first.
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
 DECLARE
   t uuid := entrestate.require('audit.read');
-  -- a variable: row security keeps a coalesce() out of an index condition
   upto timestamptz := coalesce(before, 'infinity');
+  upto_id uuid := coalesce(before_id, '00000000-0000-0000-0000-000000000000');
 BEGIN
-  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
-  END IF;
+  PERFORM entrestate.arg_rows(max_rows);
   RETURN QUERY
   SELECT a.recorded_at, a.id, a.action, a.actor, a.member_role, a.login_role, a.target_type,
     a.target_id, a.detail
   FROM entrestate.audit_log a
-  WHERE a.tenant_id = t AND a.recorded_at < upto
+  WHERE a.tenant_id = t AND a.recorded_at <= upto AND (a.recorded_at, a.id) < (upto, upto_id)
   ORDER BY a.tenant_id DESC, a.recorded_at DESC, a.id DESC
   LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION audit_list(timestamptz, integer) IS
-'The tenant''s audit log, newest first. Capability: audit.read. Errors: 22023. (C11)';
-GRANT EXECUTE ON FUNCTION audit_list(timestamptz, integer) TO entrestate_app;
+COMMENT ON FUNCTION audit_list(timestamptz, uuid, integer) IS
+'The tenant''s audit log, newest first; before and before_id: recorded_at and id of the last row of the page before. Capability: audit.read. Errors: 22023. (C11)';
+GRANT EXECUTE ON FUNCTION audit_list(timestamptz, uuid, integer) TO entrestate_app;
 
 -- Epochs, ticks, consumers.
 

@@ -56,7 +56,7 @@ CREATE TABLE entrestate.activity_events (
   PRIMARY KEY (tenant_id, recorded_at, id)
 ) PARTITION BY RANGE (recorded_at);
 CREATE INDEX activity_events_consumer ON entrestate.activity_events (epoch, txid);
-CREATE INDEX activity_events_campaign ON entrestate.activity_events (campaign_id, tenant_id, recorded_at)
+CREATE INDEX activity_events_campaign ON entrestate.activity_events (campaign_id, tenant_id, recorded_at, id)
   WHERE campaign_id IS NOT NULL;
 COMMENT ON TABLE entrestate.activity_events IS 'The feed: what happened, in mission control''s envelope. Append-only. (C12, C13)';
 COMMENT ON COLUMN entrestate.activity_events.tenant_id IS 'Tenant.';

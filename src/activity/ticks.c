@@ -54,8 +54,6 @@ PG_FUNCTION_INFO_V1(activity_current_epoch);
 Datum
 activity_current_epoch(PG_FUNCTION_ARGS)
 {
-	static EsPlan lock = {
-		"SELECT pg_catalog.pg_advisory_xact_lock(7308324465835209584)", 0};
 	static EsPlan open = {
 		"INSERT INTO entrestate.epochs (epoch, system_identifier, opened_at)"
 		" SELECT coalesce(max(epoch), 0) + 1, $1, entrestate.clock_now()"
@@ -71,7 +69,7 @@ activity_current_epoch(PG_FUNCTION_ARGS)
 	epoch = find_epoch(&committed);
 	if (epoch == 0)
 	{
-		es_spi_run(&lock, SPI_OK_SELECT, NULL, NULL);
+		es_lock(ES_LOCK_EPOCH);
 		epoch = find_epoch(&committed); /* somebody else was quicker */
 		if (epoch == 0)
 		{

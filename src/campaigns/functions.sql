@@ -132,9 +132,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('campaign.read');
 BEGIN
-  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
-  END IF;
+  PERFORM entrestate.arg_rows(max_rows);
   RETURN QUERY
   SELECT c.campaign_id, c.name, c.intent, c.status, c.sender_enabled, c.created_at, c.updated_at
   FROM entrestate.campaigns c

@@ -50,6 +50,17 @@ extern int	es_spi_run(EsPlan *p, int expected, Datum *values,
 extern void es_spi_exec(const char *sql, int expected);
 extern Datum es_spi_get(uint64 row, int col, bool *isnull);
 
+/* locks.c */
+typedef enum EsLock
+{
+	ES_LOCK_MIGRATE,
+	ES_LOCK_UPKEEP,
+	ES_LOCK_EPOCH,
+	ES_LOCK_TENANT				/* one for each tenant */
+} EsLock;
+extern void es_lock(EsLock lock);
+extern bool es_lock_try(EsLock lock, const pg_uuid_t *id);
+
 /* transitions.c */
 extern bool es_transition_allowed(const char *machine, const char *from,
 								  const char *to);

@@ -151,6 +151,19 @@ $$;
 COMMENT ON FUNCTION arg_user(text, text) IS
 'Internal: returns a user id, whose length the context bounds in bytes, or raises like arg_text().';
 
+CREATE FUNCTION arg_rows(max_rows integer) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+-- PL/pgSQL: it raises.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION arg_rows(integer) IS
+'Internal: raises 22023 when a page''s size is not from 1 to 1000.';
+
 CREATE FUNCTION arg_choice(name text, value text, choices text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE
 -- PL/pgSQL: it raises.

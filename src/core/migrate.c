@@ -27,7 +27,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
-#define MIGRATE_LOCK INT64CONST(0x656e747265737461) /* "entresta" */
 #define MAX_SCRIPT (16 * 1024 * 1024)
 
 static bool schema_checked = false; /* this backend has seen matching versions */
@@ -155,8 +154,7 @@ core_migrate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("only a superuser may migrate the schema")));
 	SPI_connect();
-	es_spi_exec(psprintf("SELECT pg_catalog.pg_advisory_xact_lock(" INT64_FORMAT ")",
-						 MIGRATE_LOCK), SPI_OK_SELECT);
+	es_lock(ES_LOCK_MIGRATE);
 	nest = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
@@ -209,9 +207,14 @@ void
 es_require_schema(void)
 {
 	char	   *at;
+	Oid			user;
+	int			sec;
 
 	if (schema_checked)
 		return;
+	/* as the owner: not every caller may read the table (an error ends this, too) */
+	GetUserIdAndSecContext(&user, &sec);
+	SetUserIdAndSecContext(es_owner(), sec | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	at = schema_version();
 	if (at == NULL)
@@ -226,6 +229,7 @@ es_require_schema(void)
 						ENTRESTATE_VERSION),
 				 errhint("As a superuser: ALTER EXTENSION entrestate UPDATE; SELECT entrestate.migrate();")));
 	SPI_finish();
+	SetUserIdAndSecContext(user, sec);
 	schema_checked = true;
 }
 

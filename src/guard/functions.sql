@@ -110,7 +110,7 @@ COMMENT ON FUNCTION guard_readers(text) IS
 
 CREATE FUNCTION guard_policy_is_ours(policy oid) RETURNS boolean
 LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT EXISTS (
     SELECT FROM pg_policy p
     JOIN pg_class c ON c.oid = p.polrelid
@@ -138,7 +138,10 @@ COMMENT ON FUNCTION guard_root(oid) IS
 
 CREATE FUNCTION guard_definition(relation oid) RETURNS text[]
 LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp
+-- what PostgreSQL writes of an expression depends on these
+SET IntervalStyle = postgres SET DateStyle = ISO SET TimeZone = 'UTC' SET extra_float_digits = 1
+SET quote_all_identifiers = off SET standard_conforming_strings = on AS $$
   SELECT array_agg(x ORDER BY x COLLATE "C") FROM (
     SELECT format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
       CASE WHEN a.attnotnull THEN ' NOT NULL' END, ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid))
@@ -183,16 +186,6 @@ BEGIN
       EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation, p.trigger_name);
     END IF;
   END LOOP;
-  -- A campaign has one tenant. A planner that does not know takes the policy
-  -- for a second filter, expects a handful of rows for each campaign, and
-  -- sorts all of them for a page of fifty.
-  IF (SELECT count(*) = 2 FROM pg_attribute a
-      WHERE a.attrelid = relation AND a.attname IN ('tenant_id', 'campaign_id') AND NOT a.attisdropped) THEN
-    EXECUTE format('CREATE STATISTICS entrestate.%I (dependencies) ON tenant_id, campaign_id FROM %s',
-      (SELECT c.relname FROM pg_class c WHERE c.oid = relation) || '_campaigns', relation);
-    EXECUTE format('ALTER STATISTICS entrestate.%I OWNER TO entrestate_owner',
-      (SELECT c.relname FROM pg_class c WHERE c.oid = relation) || '_campaigns');
-  END IF;
 END
 $$;
 COMMENT ON FUNCTION guard_dress(regclass, text, text, text) IS
@@ -271,7 +264,31 @@ DECLARE
   spilled date[];
   columns text;
   made integer := 0;
+  tries integer := 0;
 BEGIN
+  -- The locks first, all or none, and never waited for long (upkeep() sets
+  -- lock_timeout): readers and writers queue behind a lock that waits, and a
+  -- writer that holds one table and wants the next must not die of a deadlock.
+  LOOP
+    BEGIN
+      FOR d IN SELECT t.table_name FROM entrestate.protected_tables t WHERE t.by_month ORDER BY 1 LOOP
+        IF entrestate.guard_any_row(format('entrestate.%I', d.table_name || '_default')) OR EXISTS (
+          SELECT FROM generate_series(-months_back, months_ahead) i WHERE to_regclass(format('entrestate.%I', d.table_name
+            || to_char(date_trunc('month', entrestate.clock_now() AT TIME ZONE 'UTC') + make_interval(months => i), '"_p"YYYYMM'))) IS NULL)
+        THEN
+          EXECUTE format('LOCK TABLE entrestate.%I IN ACCESS EXCLUSIVE MODE', d.table_name);
+        END IF;
+      END LOOP;
+      EXIT;
+    EXCEPTION WHEN lock_not_available THEN
+      tries := tries + 1;
+      IF tries = 10 THEN
+        RAISE EXCEPTION 'upkeep did nothing: table "%" is in use', d.table_name
+          USING ERRCODE = '55P03', HINT = 'The next call tries again. Months are made long before they are needed.';
+      END IF;
+    END;
+    PERFORM pg_sleep(0.5);
+  END LOOP;
   FOR d IN SELECT t.table_name FROM entrestate.protected_tables t WHERE t.by_month ORDER BY 1 LOOP
     -- What came too early or too late lies in the default partition, and a
     -- month's partition cannot be made while it does. No row is deleted (L2):
@@ -330,14 +347,10 @@ BEGIN
     EXECUTE format('ALTER INDEX entrestate.%I RENAME TO %I', i.relname,
       left(i.relname, 54) || '_' || substr(md5(i.relname || random()::text), 1, 8));
   END LOOP;
-  FOR i IN SELECT x.stxname FROM pg_statistic_ext x WHERE x.stxrelid = format('entrestate.%I', table_name)::regclass LOOP
-    EXECUTE format('ALTER STATISTICS entrestate.%I RENAME TO %I', i.stxname,
-      left(i.stxname, 54) || '_' || substr(md5(i.stxname || random()::text), 1, 8));
-  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION partition_free_names(text) IS
-'Internal: frees the names of a detached default partition''s indexes and statistics for the new one.';
+'Internal: frees the index names of a detached default partition for the new one.';
 
 CREATE FUNCTION guard_any_row(relation regclass) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'guard_any_row';
@@ -346,8 +359,8 @@ COMMENT ON FUNCTION guard_any_row(regclass) IS
 
 CREATE FUNCTION upkeep(months_back integer DEFAULT 1, months_ahead integer DEFAULT 3) RETURNS integer
 LANGUAGE c VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on
+SET search_path = pg_catalog, pg_temp SET row_security = on SET lock_timeout = '200ms'
 AS 'MODULE_PATHNAME', 'guard_upkeep';
 COMMENT ON FUNCTION upkeep(integer, integer) IS
-'Makes each month''s partitions ahead of need and moves what lies in default partitions to its month; returns how many partitions were made, NULL when another session is at it. For entrestate_worker. Errors: 22023. (A16)';
+'Makes each month''s partitions ahead of need and moves what lies in default partitions to its month; returns how many partitions were made, NULL when another session is at it. Gives way to long transactions. For entrestate_worker. Errors: 22023, 25001, 55P03 when a table is in use. (A16)';
 GRANT EXECUTE ON FUNCTION upkeep(integer, integer) TO entrestate_worker;

@@ -23,8 +23,6 @@ PG_FUNCTION_INFO_V1(guard_upkeep);
 Datum
 guard_upkeep(PG_FUNCTION_ARGS)
 {
-	static EsPlan lock = {
-		"SELECT pg_catalog.pg_try_advisory_xact_lock(7308324465835209583)", 0};
 	static EsPlan work = {
 		"SELECT entrestate.partition_upkeep($1, $2)", 2, {INT4OID, INT4OID}};
 	Datum		values[2];
@@ -45,8 +43,7 @@ guard_upkeep(PG_FUNCTION_ARGS)
 				 errhint("SELECT entrestate.upkeep(); in a transaction of its own.")));
 	es_require_schema();
 	SPI_connect();
-	es_spi_run(&lock, SPI_OK_SELECT, NULL, NULL);
-	if (!DatumGetBool(es_spi_get(0, 1, &isnull)))
+	if (!es_lock_try(ES_LOCK_UPKEEP, NULL))
 	{
 		SPI_finish();
 		PG_RETURN_NULL();

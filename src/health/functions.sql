@@ -3,7 +3,10 @@
 
 CREATE FUNCTION code_now(OUT object text, OUT digest text) RETURNS SETOF record
 LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp
+-- what PostgreSQL writes of an expression depends on these
+SET IntervalStyle = postgres SET DateStyle = ISO SET TimeZone = 'UTC' SET extra_float_digits = 1
+SET quote_all_identifiers = off SET standard_conforming_strings = on AS $$
   -- Not the owner, the grants and what is enabled: they are judged by
   -- themselves. Nor the list that is made from this.
   SELECT format('function %s', p.oid::regprocedure), md5(concat_ws(E'\n', l.lanname, p.prosrc, p.probin, pg_get_function_sqlbody(p.oid),
@@ -25,7 +28,7 @@ COMMENT ON FUNCTION code_now() IS
 CREATE FUNCTION isolation_prove() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
 -- compiling so long a query takes longer than running it
-SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET standard_conforming_strings = on SET jit = off AS $$
 WITH RECURSIVE ext AS (
   SELECT oid FROM pg_extension WHERE extname = 'entrestate'
 ), house AS (
@@ -338,7 +341,7 @@ COMMENT ON FUNCTION isolation_prove() IS
 
 CREATE FUNCTION sender_verify() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp AS $$
+SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 WITH kind AS (
   SELECT code, name, name IN ('sender.step.sent', 'sender.step.skipped', 'sender.step.failed',
       'sender.step.simulated', 'sender.step.unknown') AS outcome,

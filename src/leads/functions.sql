@@ -4,8 +4,9 @@ CREATE FUNCTION email_normalise(address text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   -- what can be sent to: one @, a dotted domain, no blanks; RFC 5321 lengths
-  SELECT CASE WHEN a ~ '^[^[:space:]@<>()",;:\\]{1,64}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,63}|xn--[a-z0-9-]{1,59})$'
-                AND a !~ '(^\.)|(\.\.)|(\.@)' AND octet_length(a) <= 254 THEN a END
+  -- E'': the caller may have standard_conforming_strings off
+  SELECT CASE WHEN a ~ E'^[^[:space:]@<>()",;:\\\\]{1,64}@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+([a-z]{2,63}|xn--[a-z0-9-]{1,59})$'
+                AND a !~ E'(^\\.)|(\\.\\.)|(\\.@)' AND octet_length(a) <= 254 THEN a END
   FROM (SELECT lower(btrim(address)) AS a) n
 $$;
 COMMENT ON FUNCTION email_normalise(text) IS
@@ -14,7 +15,7 @@ COMMENT ON FUNCTION email_normalise(text) IS
 CREATE FUNCTION phone_normalise(number text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN n ~ '^\+[1-9][0-9]{6,14}$' THEN n END
+  SELECT CASE WHEN n ~ E'^\\+[1-9][0-9]{6,14}$' THEN n END
   FROM (SELECT regexp_replace(regexp_replace(btrim(number), '[[:space:]().-]', '', 'g'), '^00', '+') AS n) p
 $$;
 COMMENT ON FUNCTION phone_normalise(text) IS
@@ -141,34 +142,36 @@ $$;
 COMMENT ON FUNCTION lead_get(uuid) IS
 'A lead with its contact points and attributions. Capability: lead.read. Errors: P0002. (A7)';
 
-CREATE FUNCTION lead_list(campaign uuid, before timestamptz DEFAULT NULL, max_rows integer DEFAULT 50)
+CREATE FUNCTION lead_list(campaign uuid, before timestamptz DEFAULT NULL, before_lead uuid DEFAULT NULL,
+  max_rows integer DEFAULT 50)
 RETURNS TABLE (lead_id uuid, full_name text, company text, status text, direction text, score integer,
   hot_at timestamptz, campaign_id uuid, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+-- the plan must come in the order of the page, however few rows it expects
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
 DECLARE
   t uuid := entrestate.require('lead.read');
-  -- a variable: row security keeps a coalesce() out of an index condition
+  -- variables: row security keeps a coalesce() out of an index condition
   upto timestamptz := coalesce(before, 'infinity');
+  upto_lead uuid := coalesce(before_lead, '00000000-0000-0000-0000-000000000000');
 BEGIN
   IF campaign IS NULL THEN
     PERFORM entrestate.raise('MISSING_INPUT', 'campaign is missing');
   END IF;
-  IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'max_rows is a number from 1 to 1000');
-  END IF;
+  PERFORM entrestate.arg_rows(max_rows);
   RETURN QUERY
   SELECT l.lead_id, l.full_name, l.company, l.status, l.direction, l.score, l.hot_at, l.campaign_id,
     l.created_at, l.updated_at
   FROM entrestate.leads l
-  WHERE l.tenant_id = t AND l.campaign_id = campaign AND l.updated_at < upto
-  ORDER BY l.campaign_id DESC, l.tenant_id DESC, l.updated_at DESC LIMIT max_rows;
+  WHERE l.tenant_id = t AND l.campaign_id = campaign
+    AND l.updated_at <= upto AND (l.updated_at, l.lead_id) < (upto, upto_lead)
+  ORDER BY l.campaign_id DESC, l.tenant_id DESC, l.updated_at DESC, l.lead_id DESC LIMIT max_rows;
 END
 $$;
-COMMENT ON FUNCTION lead_list(uuid, timestamptz, integer) IS
-'A campaign''s leads, last changed first; before: updated_at of the last one of the page before. Capability: lead.read. Errors: 22004, 22023. (A7)';
+COMMENT ON FUNCTION lead_list(uuid, timestamptz, uuid, integer) IS
+'A campaign''s leads, last changed first; before and before_lead: updated_at and id of the last one of the page before. Capability: lead.read. Errors: 22004, 22023. (A7)';
 
 GRANT EXECUTE ON FUNCTION email_normalise(text), phone_normalise(text),
   lead_create(text, text, text, text, uuid, jsonb, text, text, jsonb, text),
-  lead_attribute(uuid, uuid, jsonb), lead_get(uuid), lead_list(uuid, timestamptz, integer)
+  lead_attribute(uuid, uuid, jsonb), lead_get(uuid), lead_list(uuid, timestamptz, uuid, integer)
   TO entrestate_app;

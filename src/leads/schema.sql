@@ -33,7 +33,7 @@ CREATE TABLE entrestate.leads (
 -- and not analyzed, an index that begins with the tenant looks as good as the
 -- primary key, and a plan kept from then (a foreign key's, too) would read a
 -- tenant's rows one by one.
-CREATE INDEX leads_campaign ON entrestate.leads (campaign_id, tenant_id, updated_at);
+CREATE INDEX leads_campaign ON entrestate.leads (campaign_id, tenant_id, updated_at, lead_id);
 CREATE INDEX leads_direction ON entrestate.leads (direction, tenant_id, updated_at);
 CREATE INDEX leads_merged ON entrestate.leads (merged_into, tenant_id) WHERE merged_into IS NOT NULL;
 COMMENT ON TABLE entrestate.leads IS 'Leads: people within a tenant. (A7)';
@@ -109,6 +109,12 @@ COMMENT ON COLUMN entrestate.lead_attributions.referrer IS 'Referrer.';
 COMMENT ON COLUMN entrestate.lead_attributions.utm IS 'utm parameters.';
 COMMENT ON COLUMN entrestate.lead_attributions.click_ids IS 'Click ids (gclid, …).';
 COMMENT ON COLUMN entrestate.lead_attributions.resolved_by IS 'What named the campaign.';
+
+-- No statistics of what tells of a person: the planner's estimates are for
+-- everybody.
+ALTER TABLE entrestate.leads ALTER full_name SET STATISTICS 0, ALTER company SET STATISTICS 0,
+  ALTER idempotency_key SET STATISTICS 0, ALTER custom SET STATISTICS 0;
+ALTER TABLE entrestate.lead_contacts ALTER address SET STATISTICS 0, ALTER address_norm SET STATISTICS 0;
 
 SELECT entrestate.protect('leads', 'tenant', 'lead', 'status');
 SELECT entrestate.protect('lead_contacts', 'tenant');

@@ -8,7 +8,7 @@
  * most one batch.
  *
  * A batch (sender_process_tenant) belongs to one tenant and to one session: a
- * transaction-level advisory lock on the tenant, so that the runs of one lead
+ * lock on the tenant (core/locks.c), so that the runs of one lead
  * are decided by one session at a time, in order.  It
  *
  *	1. enters the tenant, as the system;
@@ -734,8 +734,6 @@ PG_FUNCTION_INFO_V1(sender_process_tenant);
 Datum
 sender_process_tenant(PG_FUNCTION_ARGS)
 {
-	static EsPlan lock = {
-		"SELECT pg_catalog.pg_try_advisory_xact_lock($1)", 1, {INT8OID}};
 	pg_uuid_t	id = *PG_GETARG_UUID_P(0);
 	int			batch_size = PG_GETARG_INT32(1);
 	Tenant		tenant;
@@ -745,18 +743,11 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	int			nruns;
 	int			decided = 0;
 	Batch		b;
-	Datum		key;
-	int64		hash;
-	bool		isnull;
 
 	require_batch(batch_size);
 	es_require_schema();
 	SPI_connect();
-	/* the last 62 bits of a version 7 id are random */
-	memcpy(&hash, id.data + UUID_LEN - sizeof(hash), sizeof(hash));
-	key = Int64GetDatum(hash);
-	es_spi_run(&lock, SPI_OK_SELECT, &key, NULL);
-	if (!DatumGetBool(es_spi_get(0, 1, &isnull)))
+	if (!es_lock_try(ES_LOCK_TENANT, &id))
 		goto done;
 
 	es_context_enter_system(&id);

@@ -46,7 +46,7 @@ DECLARE
   l uuid;
 BEGIN
   PERFORM flow.enter(tenant);
-  l := entrestate.lead_create(name, email, phone, campaign => (SELECT t.campaign FROM flow.tenant t WHERE t.name = tenant), time_zone => zone);
+  l := entrestate.lead_create(name, email, phone, campaign => (SELECT t.campaign FROM flow.tenant t WHERE t.name = lead.tenant), time_zone => zone);
   INSERT INTO flow.lead VALUES (tenant, name, l);
   RETURN l;
 END

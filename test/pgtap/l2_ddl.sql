@@ -56,7 +56,9 @@ BEGIN
       (SELECT t.tgparentid <> 0 FROM pg_trigger t WHERE t.tgrelid = l.oid AND NOT t.tgisinternal ORDER BY (t.tgparentid <> 0), t.tgname LIMIT 1) AS guard_is_clone,
       (SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = l.oid AND NOT t.tgisinternal ORDER BY (t.tgparentid <> 0), t.tgname LIMIT 1) AS guard_is,
       (SELECT p.polname FROM pg_policy p WHERE p.polrelid = l.oid ORDER BY p.polname LIMIT 1) AS policy,
-      (SELECT c.conname FROM pg_constraint c WHERE c.conrelid = l.oid AND c.conparentid = 0 ORDER BY c.contype LIMIT 1) AS own_constraint,
+      -- from 18 on NOT NULL is a constraint, too: DROP NOT NULL stands below
+      (SELECT c.conname FROM pg_constraint c WHERE c.conrelid = l.oid AND c.conparentid = 0 AND c.contype <> 'n'
+        ORDER BY c.contype LIMIT 1) AS own_constraint,
       (SELECT c.conname FROM pg_constraint c WHERE c.conrelid = l.oid AND c.contype = 'f' ORDER BY c.conname LIMIT 1) AS foreign_key,
       -- the last column is no key of any table
       (SELECT quote_ident(b.attname) FROM pg_attribute b WHERE b.attrelid = l.oid AND b.attnum > 0 AND NOT b.attisdropped ORDER BY b.attnum DESC LIMIT 1) AS last_col,

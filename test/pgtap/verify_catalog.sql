@@ -13,6 +13,17 @@ CREATE ROLE broken_group;
 
 SELECT is_empty('SELECT * FROM entrestate.verify()', 'a healthy system has no findings');
 SELECT is(broken.judge('plain', '', '{}', 'entrestate_auditor'), NULL, 'nor when an auditor asks');
+SELECT is(broken.judge('plain', $$SET LOCAL IntervalStyle = postgres_verbose; SET LOCAL DateStyle = 'SQL, DMY'; SET LOCAL TimeZone = 'Asia/Kathmandu';
+  SET LOCAL extra_float_digits = -15; SET LOCAL quote_all_identifiers = on; SET LOCAL standard_conforming_strings = off;
+  SET LOCAL bytea_output = escape; SET LOCAL search_path = entrestate, public; SET LOCAL lc_monetary = 'C'$$, '{}', 'entrestate_auditor'),
+  NULL, 'nor when they write dates, intervals, names and strings otherwise');
+
+-- a caller's settings change no pattern in our functions either
+SET LOCAL standard_conforming_strings = off;
+SELECT is(entrestate.email_normalise('Ann.B@Example.com'), 'ann.b@example.com', 'an address is one whatever strings conform to');
+SELECT is(entrestate.email_normalise('ann@examplecom'), NULL, 'and what is none is none');
+SELECT is(entrestate.phone_normalise('+1 416 555 0100'), '+14165550100', 'a number, too');
+RESET standard_conforming_strings;
 
 -- ---------------------------------------------------------------- tables
 
