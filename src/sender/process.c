@@ -850,8 +850,7 @@ sender_process(PG_FUNCTION_ARGS)
 			MemoryContextSwitchTo(mine);
 			/* a cancel is for us, not for the tenant */
 			if (e->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-				e->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-				e->sqlerrcode == es_errcode(ES_INVALID_INPUT))
+				e->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 				ReThrowError(e);
 			ereport(WARNING,
 					(errcode(e->sqlerrcode),

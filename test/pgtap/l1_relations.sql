@@ -122,8 +122,8 @@ BEGIN
         'CREATE PUBLICATION p FOR TABLE %1$s', 'SELECT setval(pg_get_serial_sequence(%1$L, ''id''), 1)']
       LOOP
         -- from 17 on a partition's column is an identity too, but the sequence is its parent's
-        CONTINUE WHEN s LIKE '%pg_get_serial_sequence%' AND NOT EXISTS (SELECT FROM pg_attribute x
-          WHERE x.attrelid = r.oid AND x.attname = 'id' AND x.attidentity <> '' AND pg_get_serial_sequence(r.name, 'id') IS NOT NULL);
+        CONTINUE WHEN s LIKE '%pg_get_serial_sequence%' AND NOT EXISTS (SELECT FROM pg_attribute x WHERE x.attrelid = r.oid
+          AND CASE WHEN x.attname = 'id' AND x.attidentity <> '' THEN pg_get_serial_sequence(r.name, x.attname) END IS NOT NULL);
         CONTINUE WHEN s LIKE '%FOREIGN KEY%' AND r.pk IS NULL;
         t := attack.try(a.role, a.who, format(s, r.name, b, r.col, r.pk));
         INSERT INTO attack.done (part, role, who, statement, failure) VALUES ('write', a.role, a.who, format(s, r.name, b, r.col, r.pk),
