@@ -70,7 +70,8 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM entrestate.schedule_require();
-  RETURN QUERY EXECUTE 'WITH j AS (SELECT c.jobid, c.jobname FROM cron.job c
+  -- MATERIALIZED: a condition that acts must see no row that the join leaves out
+  RETURN QUERY EXECUTE 'WITH j AS MATERIALIZED (SELECT c.jobid, c.jobname FROM cron.job c
       JOIN entrestate.schedule_jobs() s ON s.job = c.jobname)
     SELECT j.jobname::text FROM j WHERE cron.unschedule(j.jobid)';
 END

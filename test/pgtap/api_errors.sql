@@ -188,7 +188,7 @@ INSERT INTO expected (state, role, call, message, hint) VALUES
   ('22023', 'fixture_app', $$SELECT * FROM entrestate.activity_feed(max_rows => 0)$$, 'max_rows is a number from 1 to 1000', ''),
   ('22023', 'fixture_app', $$SELECT * FROM entrestate.activity_feed(max_rows => 1001)$$, 'max_rows is a number from 1 to 1000', ''),
   ('00000', 'fixture_app', $$SELECT * FROM entrestate.activity_feed('infinity', 'ffffffff-ffff-ffff-ffff-ffffffffffff')$$, '', ''),
-  ('00000', 'fixture_app', $$SELECT * FROM entrestate.activity_feed(before_id => '00000000-0000-0000-0000-000000000000')$$, '', ''),
+  ('00000', 'fixture_app', $$SELECT * FROM entrestate.activity_feed('-infinity', '00000000-0000-0000-0000-000000000000')$$, '', ''),
   ('22023', 'fixture_app', $$SELECT * FROM entrestate.audit_list(max_rows => NULL)$$, 'max_rows is a number from 1 to 1000', ''),
   ('22023', 'fixture_app', $$SELECT * FROM entrestate.audit_list(max_rows => 0)$$, 'max_rows is a number from 1 to 1000', ''),
   ('22023', 'fixture_app', $$SELECT * FROM entrestate.audit_list(max_rows => 1001)$$, 'max_rows is a number from 1 to 1000', ''),

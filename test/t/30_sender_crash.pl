@@ -8,7 +8,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 use S3;
 
-my $kills = $ENV{ENTRESTATE_KILLS} // 15;
+my $kills = $ENV{ENTRESTATE_KILLS} // 10;
 my $seed = $ENV{ENTRESTATE_SEED} // int(rand(2**31));
 srand($seed);
 diag("ENTRESTATE_SEED=$seed");
