@@ -139,6 +139,9 @@ DO $$ BEGIN
 END $$;
 SELECT is(flow.process('dry campaign', '2026-01-06T10:00:00Z'), 1, 'dry run turned on for a campaign between two steps');
 SELECT is(flow.story('dry campaign', 'ann'), 'run.started, step.sent 0, step.simulated 1 (dry_run), run.done (completed)', 'holds from then on');
+SELECT is((flow.run('dry campaign', 'ann')).mode, 'dry_run', 'and the run and its events say so');
+SELECT is((SELECT string_agg(m.name, ',' ORDER BY e.run_seq) FROM entrestate.sender_events e JOIN entrestate.sender_modes() m ON m.code = e.mode WHERE e.lead_id = flow.id('dry campaign', 'ann')),
+  'sandbox,sandbox,dry_run,dry_run', 'each as it was then');
 
 -- ---------------------------------------------------------------- a live tenant waits for its provider
 DO $$ BEGIN

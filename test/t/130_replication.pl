@@ -10,7 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $pub = l2_node('publisher');
+# a slot for each table that is being copied
+my $pub = l2_node('publisher', 'max_replication_slots = 50', 'max_wal_senders = 20');
 my $sub = l2_node('subscriber');
 l2_database($pub, 'flow');
 l2_flow($pub, 'flow', 20);
