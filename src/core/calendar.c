@@ -22,7 +22,7 @@
  * clocks of a zone show "local" (seconds as if it were UTC) or later.
  */
 static pg_time_t
-local_to_instant(pg_time_t local, const pg_tz *tz)
+local_to_instant(pg_time_t local, const pg_tz *tz, bool *in_gap)
 {
 	pg_time_t	from = local - 2 * SECS_PER_DAY;	/* no zone is that far off */
 
@@ -36,10 +36,14 @@ local_to_instant(pg_time_t local, const pg_tz *tz)
 		int			rc = pg_next_dst_boundary(&from, &before, &before_dst,
 											  &boundary, &after, &after_dst, tz);
 
+		*in_gap = false;
 		if (rc <= 0 || local - before < boundary)
 			return local - before;	/* no change any more, or before it */
 		if (local - after < boundary)
-			return boundary;	/* in the gap */
+		{
+			*in_gap = true;
+			return boundary;
+		}
 		from = boundary;
 	}
 }
@@ -60,6 +64,7 @@ es_add_delay(TimestampTz at, const Interval *delay, pg_tz *tz)
 	{
 		int64		day;
 		pg_time_t	local;
+		bool		in_gap;
 
 		if (timestamp2tm(at, &offset, &tm, &fsec, NULL, tz) != 0)
 			goto out_of_range;
@@ -83,7 +88,9 @@ es_add_delay(TimestampTz at, const Interval *delay, pg_tz *tz)
 			goto out_of_range;
 		local = (pg_time_t) (day - UNIX_EPOCH_JDATE) * SECS_PER_DAY +
 			(tm.tm_hour * 60 + tm.tm_min) * 60 + tm.tm_sec;
-		result = (local_to_instant(local, tz) - UNIX_SHIFT) * USECS_PER_SEC + fsec;
+		result = (local_to_instant(local, tz, &in_gap) - UNIX_SHIFT) * USECS_PER_SEC;
+		if (!in_gap)
+			result += fsec;
 	}
 	if (!pg_add_s64_overflow(result, delay->time, &result) &&
 		IS_VALID_TIMESTAMP(result))

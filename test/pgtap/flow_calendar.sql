@@ -17,6 +17,7 @@ INSERT INTO delay (zone, at, delay, want, what) VALUES
   ('America/Toronto', '2026-03-07T02:00:00-05:00', '1 day', '2026-03-08T03:00:00-04:00', 'the first of the gap'),
   ('America/Toronto', '2026-03-07T02:30:00-05:00', '1 day', '2026-03-08T03:00:00-04:00', 'in the gap'),
   ('America/Toronto', '2026-03-07T02:59:59-05:00', '1 day', '2026-03-08T03:00:00-04:00', 'the last of the gap'),
+  ('America/Toronto', '2026-03-07T02:30:00.5-05:00', '1 day', '2026-03-08T03:00:00-04:00', 'in the gap, to the microsecond'),
   ('America/Toronto', '2026-03-07T03:00:00-05:00', '1 day', '2026-03-08T03:00:00-04:00', 'after the gap'),
   ('America/Toronto', '2026-03-06T02:30:00-05:00', '2 days 1 hour', '2026-03-08T04:00:00-04:00', 'the days first, then the hour'),
   ('America/Toronto', '2026-03-07T02:30:00-05:00', '2 days', '2026-03-09T02:30:00-04:00', 'a gap on the way does not matter'),
