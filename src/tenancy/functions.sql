@@ -204,7 +204,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
   SELECT entrestate.tenant_flag('tenant.freeze', 'frozen', reason, true)
 $$;
 COMMENT ON FUNCTION tenant_freeze(text) IS
-'Freezes the tenant: nothing is written for it and nothing is sent, from this commit on. Twice is once. Capability: tenant.freeze. (E18)';
+'Freezes the tenant: nothing is sent from this commit on, and no transaction that enters the tenant later writes for it (one that is under way may still commit). Twice is once. Capability: tenant.freeze. (E18)';
 
 CREATE FUNCTION tenant_unfreeze() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
