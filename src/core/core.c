@@ -50,13 +50,6 @@ es_errcode(EsError e)
 	return ES_SQLSTATE(s);
 }
 
-/* es_errword returns the word that clients can match on. */
-const char *
-es_errword(EsError e)
-{
-	return es_error_table[e].word;
-}
-
 /* es_namespace returns our schema's OID; it is fixed by the control file. */
 Oid
 es_namespace(void)

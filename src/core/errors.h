@@ -41,6 +41,5 @@ typedef enum EsError
 } EsError;
 
 extern int	es_errcode(EsError e);
-extern const char *es_errword(EsError e);
 
 #endif
