@@ -232,7 +232,7 @@ $$;
 COMMENT ON FUNCTION protect(text, text, text, text, boolean) IS
 'Declares a table: its kind decides row security, policies, grants and guards, machine and machine_column its transitions, by_month its partitions (and makes the default one). For schema scripts. (F1, L1, L2, L7)';
 
-CREATE FUNCTION partition_make(table_name text, month date) RETURNS regclass
+CREATE FUNCTION partition_make(table_name text, month date, rows_of text DEFAULT NULL) RETURNS regclass
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: DDL made from a name and a date. month NULL: the default partition.
 SET search_path = pg_catalog, pg_temp AS $$
@@ -240,19 +240,36 @@ DECLARE
   d entrestate.protected_tables;
   child text := CASE WHEN month IS NULL THEN table_name || '_default'
                      ELSE table_name || to_char(month, '"_p"YYYYMM') END;
+  bounds text := CASE WHEN month IS NULL THEN 'DEFAULT'
+    ELSE format('FOR VALUES FROM (%L) TO (%L)', to_char(month, 'YYYY-MM-DD "00:00:00+00"'),
+                to_char(month + interval '1 month', 'YYYY-MM-DD "00:00:00+00"')) END;
+  columns text;
 BEGIN
   SELECT * INTO STRICT d FROM entrestate.protected_tables t WHERE t.table_name = partition_make.table_name;
-  EXECUTE format('CREATE TABLE entrestate.%I PARTITION OF entrestate.%I %s', child, table_name,
-    CASE WHEN month IS NULL THEN 'DEFAULT'
-    ELSE format('FOR VALUES FROM (%L) TO (%L)', to_char(month, 'YYYY-MM-DD "00:00:00+00"'),
-                to_char(month + interval '1 month', 'YYYY-MM-DD "00:00:00+00"')) END);
-  EXECUTE format('ALTER TABLE entrestate.%I OWNER TO entrestate_owner', child);
+  IF rows_of IS NULL THEN
+    EXECUTE format('CREATE TABLE entrestate.%I PARTITION OF entrestate.%I %s', child, table_name, bounds);
+    EXECUTE format('ALTER TABLE entrestate.%I OWNER TO entrestate_owner', child);
+  ELSE
+    -- The rows were published when they were written. They move into a table
+    -- of its own, before it is a partition, and one that is not logged, so
+    -- that no subscriber, not even of all tables, gets them a second time.
+    EXECUTE format('CREATE UNLOGGED TABLE entrestate.%I (LIKE entrestate.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', child, table_name);
+    EXECUTE format('ALTER TABLE entrestate.%I OWNER TO entrestate_owner', child);
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
+    FROM pg_attribute a
+    WHERE a.attrelid = format('entrestate.%I', table_name)::regclass
+      AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format($q$INSERT INTO entrestate.%1$I (%3$s) SELECT %3$s FROM entrestate.%2$I
+                      WHERE date_trunc('month', recorded_at AT TIME ZONE 'UTC') = $1$q$, child, rows_of, columns) USING month::timestamp;
+    EXECUTE format('ALTER TABLE entrestate.%I SET LOGGED', child);
+    EXECUTE format('ALTER TABLE entrestate.%I ATTACH PARTITION entrestate.%I %s', table_name, child, bounds);
+  END IF;
   PERFORM entrestate.guard_dress(format('entrestate.%I', child), d.kind, d.machine, d.machine_column);
   RETURN format('entrestate.%I', child);
 END
 $$;
-COMMENT ON FUNCTION partition_make(text, date) IS
-'Internal: makes one month''s partition, or with NULL the default one, with its guards.';
+COMMENT ON FUNCTION partition_make(text, date, text) IS
+'Internal: makes one month''s partition, or with NULL the default one, with its guards; rows_of: a detached default partition whose rows of that month go into it.';
 
 CREATE FUNCTION partition_upkeep(months_back integer, months_ahead integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
@@ -262,7 +279,6 @@ DECLARE
   d record;
   m date;
   spilled date[];
-  columns text;
   made integer := 0;
   tries integer := 0;
 BEGIN
@@ -292,8 +308,8 @@ BEGIN
   FOR d IN SELECT t.table_name FROM entrestate.protected_tables t WHERE t.by_month ORDER BY 1 LOOP
     -- What came too early or too late lies in the default partition, and a
     -- month's partition cannot be made while it does. No row is deleted (L2):
-    -- the default partition is detached, the months and a new default are
-    -- made, the rows are inserted again, the old default is dropped.
+    -- the default partition is detached, each of its months is made with its
+    -- rows in it, then a new default, and the old one is dropped.
     IF entrestate.guard_any_row(format('entrestate.%I', d.table_name || '_default')) THEN
       EXECUTE format('LOCK TABLE entrestate.%I IN ACCESS EXCLUSIVE MODE', d.table_name);
       -- the owner is under row security, too: lifted for this table, in this
@@ -306,18 +322,10 @@ BEGIN
       EXECUTE format($q$SELECT array_agg(DISTINCT date_trunc('month', recorded_at AT TIME ZONE 'UTC')::date)
                         FROM entrestate.%I$q$, d.table_name || '_spill') INTO spilled;
       FOREACH m IN ARRAY spilled LOOP
-        IF to_regclass(format('entrestate.%I', d.table_name || to_char(m, '"_p"YYYYMM'))) IS NULL THEN
-          PERFORM entrestate.partition_make(d.table_name, m);
-          made := made + 1;
-        END IF;
+        PERFORM entrestate.partition_make(d.table_name, m, d.table_name || '_spill');
+        made := made + 1;
       END LOOP;
       PERFORM entrestate.partition_make(d.table_name, NULL);
-      SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
-      FROM pg_attribute a
-      WHERE a.attrelid = format('entrestate.%I', d.table_name)::regclass
-        AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
-      EXECUTE format('INSERT INTO entrestate.%1$I (%3$s) OVERRIDING SYSTEM VALUE SELECT %3$s FROM entrestate.%2$I',
-        d.table_name, d.table_name || '_spill', columns);
       EXECUTE format('DROP TABLE entrestate.%I', d.table_name || '_spill');
       EXECUTE format('ALTER TABLE entrestate.%I FORCE ROW LEVEL SECURITY', d.table_name);
     END IF;

@@ -70,6 +70,26 @@ for my $db (sort keys %root)
 }
 same('nothing was changed there');
 
+# What spilled into a default partition is moved to its month by each side's upkeep(), and the move is
+# published to nobody: not to those who name the tables, not to those who take all.
+my $march30 = '2030-03-31T23:59:59Z';
+$pub->safe_psql('flow', "SELECT pg_create_logical_replication_slot('everything', 'test_decoding')");
+$pub->safe_psql('flow', "SET entrestate.clock = '$march30'; SELECT public.make_tenant('Spill', 2)");
+cmp_ok($pub->safe_psql('flow', 'SELECT count(*) FROM entrestate.sender_events_default'), '>', 0, 'events of 2030 lie in the default partition');
+same('they were applied');
+$pub->safe_psql('flow', q{SELECT count(*) FROM pg_logical_slot_get_changes('everything', NULL, NULL)});
+$pub->safe_psql('flow', "SET entrestate.clock = '2026-03-31T23:59:59Z'; SELECT entrestate.upkeep()");
+is($pub->safe_psql('flow', 'SELECT count(*) FROM entrestate.sender_events_default'), '0', 'upkeep() moved them');
+is($pub->safe_psql('flow', q{SELECT count(*) FROM pg_logical_slot_get_changes('everything', NULL, NULL) WHERE data LIKE '%_events_p%INSERT%'}),
+  '0', 'and nothing of the move was decoded');
+$sub->safe_psql($_, "SET entrestate.clock = '2026-03-31T23:59:59Z'; SELECT entrestate.upkeep()") for sort keys %root;
+$sub->safe_psql('by_partition', 'ALTER SUBSCRIPTION by_partition REFRESH PUBLICATION WITH (copy_data = false)');
+$pub->safe_psql('flow', "SET entrestate.clock = '$march30'; SELECT public.make_tenant('After', 2)");
+same('what spilled was moved on both sides');
+$pub->safe_psql('flow', q{SELECT pg_drop_replication_slot('everything')});
+is($sub->safe_psql($_, 'SELECT * FROM entrestate.isolation_prove()'), '', "$_: the moved partitions are guarded") for sort keys %root;
+is($pub->safe_psql('flow', 'SELECT * FROM entrestate.isolation_prove()'), '', 'and the publisher\'s');
+
 # A change made behind the guards of the publisher does not get through those of the subscriber.
 $pub->safe_psql('flow', "BEGIN; ALTER EVENT TRIGGER entrestate_ddl_end DISABLE; ALTER TABLE entrestate.login_audit DISABLE TRIGGER ALL;
   DELETE FROM entrestate.login_audit; ALTER TABLE entrestate.login_audit ENABLE ALWAYS TRIGGER guard_append_only; COMMIT;");
