@@ -11,21 +11,27 @@ MODULE_big   = entrestate
 
 # The rooms, in the order in which data flows through them (docs/design.md).
 # Code and schema are concatenated in this order: an arrow may not point back.
-ROOMS = core tenancy guard activity campaigns leads sender delivery jobs health
+ROOMS = core tenancy guard activity campaigns leads agent audience sender delivery jobs health
 
 OBJS       = $(patsubst %.c,%.o,$(sort $(foreach r,$(ROOMS),$(wildcard src/$(r)/*.c))))
-CODE       = $(foreach r,$(ROOMS),$(wildcard src/$(r)/functions.sql)) src/core/epilogue.sql
+CODE       = $(foreach r,$(ROOMS),$(wildcard src/$(r)/functions.sql) $(filter-out %/functions.sql %/schema.sql %/preamble.sql %/epilogue.sql,$(sort $(wildcard src/$(r)/*.sql)))) src/core/epilogue.sql
 SCHEMA     = $(foreach r,$(ROOMS),$(wildcard src/$(r)/schema.sql))
 
 CODE_SQL   = entrestate--$(EXTVERSION).sql
 SCHEMA_SQL = entrestate.schema--$(EXTVERSION).sql
 
 DATA_built  = $(CODE_SQL) $(SCHEMA_SQL)
-EXTRA_CLEAN = $(CODE_SQL) $(SCHEMA_SQL)
+EXTRA_CLEAN = $(CODE_SQL) $(SCHEMA_SQL) $(PHONE) $(PHONE_OBJS)
+
+# In C++ and a library of its own, so that only backends that read a phone
+# number load what it brings.
+PHONE      = entrestate_phone$(DLSUFFIX)
+PHONE_OBJS = src/leads/phone.o
 
 PG_CPPFLAGS = -I$(srcdir)/src -DENTRESTATE_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK  = -lcrypto
+PG_CXXFLAGS = -std=c++17 $(PG_CFLAGS) $(COPT)
+SHLIB_LINK  = -lcrypto -lidn2
 
 REGRESS      = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS_OPTS = --inputdir=. --outputdir=.
@@ -59,6 +65,19 @@ $(CODE_SQL): $(CODE) Makefile
 $(SCHEMA_SQL): $(SCHEMA) Makefile
 	cat $(SCHEMA) > $@
 $(OBJS): $(wildcard src/*/*.h)
+
+all: $(PHONE)
+$(PHONE): $(PHONE_OBJS)
+	$(CXX) $(CXXFLAGS) -shared -o $@ $(PHONE_OBJS) $(LDFLAGS) $(LDFLAGS_SL) -lphonenumber
+$(PHONE_OBJS): %.o: %.cc Makefile
+	$(CXX) $(CXXFLAGS) $(CPPFLAGS) -c -o $@ $<
+install: install-phone
+install-phone: $(PHONE) installdirs-lib
+	$(INSTALL_SHLIB) $(PHONE) '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-phone
+uninstall-phone:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(PHONE)'
+.PHONY: install-phone uninstall-phone
 
 print-%:
 	@echo $($*)

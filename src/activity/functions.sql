@@ -110,6 +110,94 @@ COMMENT ON FUNCTION audit_list(timestamptz, uuid, integer) IS
 'The tenant''s audit log, newest first; before and before_id: recorded_at and id of the last row of the page before. Capability: audit.read. Errors: 22023. (C11)';
 GRANT EXECUTE ON FUNCTION audit_list(timestamptz, uuid, integer) TO entrestate_app;
 
+-- Notifications: written by the transaction in which it happened; the ticker's
+-- NOTIFY wakes who listens.
+
+CREATE FUNCTION notification_add(user_id text, type text, entity_type text, entity_id text,
+  campaign_id uuid DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL keeps the plan for the session.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO entrestate.notifications (tenant_id, notification_id, user_id, type, entity_type, entity_id,
+    campaign_id, created_at)
+  VALUES (entrestate.current_tenant(), entrestate.uuid_v7(), coalesce(notification_add.user_id, ''),
+    notification_add.type, notification_add.entity_type, notification_add.entity_id,
+    notification_add.campaign_id, entrestate.clock_now());
+END
+$$;
+COMMENT ON FUNCTION notification_add(text, text, text, text, uuid) IS
+'Internal: notifies a member, or with NULL whoever works on leads. (E9)';
+
+CREATE FUNCTION notifications_list(unread_only boolean DEFAULT false, before uuid DEFAULT NULL,
+  max_rows integer DEFAULT 50)
+RETURNS TABLE (notification_id uuid, for_all boolean, type text, entity_type text, entity_id text,
+  campaign_id uuid, created_at timestamptz, read_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('activity.read');
+  me text := entrestate.current_actor();
+  upto uuid := coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+BEGIN
+  PERFORM entrestate.arg_rows(max_rows);
+  -- one's own and those for all, each from its index
+  RETURN QUERY
+  SELECT n.* FROM unnest(ARRAY[me, '']) AS u(who) CROSS JOIN LATERAL (
+    SELECT x.notification_id, x.user_id = '', x.type, x.entity_type, x.entity_id, x.campaign_id, x.created_at, x.read_at
+    FROM entrestate.notifications x
+    WHERE x.tenant_id = t AND x.user_id = u.who AND x.notification_id < upto
+      AND (NOT coalesce(unread_only, false) OR x.read_at IS NULL)
+    ORDER BY x.user_id DESC, x.tenant_id DESC, x.notification_id DESC LIMIT max_rows) n
+  ORDER BY n.notification_id DESC LIMIT max_rows;
+END
+$$;
+COMMENT ON FUNCTION notifications_list(boolean, uuid, integer) IS
+'The caller''s notifications and those for whoever works on leads, newest first; before: id of the last one of the page before. Capability: activity.read. Errors: 22023. (E9)';
+
+CREATE FUNCTION notifications_unread() RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('activity.read');
+  me text := entrestate.current_actor();
+BEGIN
+  RETURN (SELECT sum(n.count) FROM unnest(ARRAY[me, '']) AS u(who) CROSS JOIN LATERAL (
+    SELECT count(*) FROM entrestate.notifications x
+    WHERE x.tenant_id = t AND x.user_id = u.who AND x.read_at IS NULL) n);
+END
+$$;
+COMMENT ON FUNCTION notifications_unread() IS
+'How many notifications the caller has not read. Capability: activity.read. (E9)';
+
+CREATE FUNCTION notifications_read(notification_ids uuid[] DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- PL/pgSQL: it checks first.
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('activity.read');
+  me text := entrestate.current_actor();
+  n integer;
+BEGIN
+  IF cardinality(notification_ids) > 1000 THEN
+    PERFORM entrestate.raise('LIMIT_EXCEEDED', 'notification_ids has too many ids', 'At most 1000 are allowed.');
+  END IF;
+  UPDATE entrestate.notifications x SET read_at = entrestate.clock_now(), read_by = me
+  WHERE x.tenant_id = t AND x.read_at IS NULL
+    AND CASE WHEN notification_ids IS NULL THEN x.user_id = me
+             ELSE x.notification_id = ANY (notification_ids) AND x.user_id IN (me, '') END;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN n;
+END
+$$;
+COMMENT ON FUNCTION notifications_read(uuid[]) IS
+'Marks notifications as read, by id; NULL: all that are the caller''s own. One that is for all is read for all. Returns how many were unread. Capability: activity.read. Errors: 54000. (E9)';
+
+GRANT EXECUTE ON FUNCTION notifications_list(boolean, uuid, integer), notifications_unread(),
+  notifications_read(uuid[]) TO entrestate_app;
+
 -- Epochs, ticks, consumers.
 
 CREATE FUNCTION current_epoch() RETURNS smallint

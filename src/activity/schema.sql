@@ -126,6 +126,35 @@ COMMENT ON COLUMN entrestate.login_audit.network IS 'Network of the address (/24
 COMMENT ON COLUMN entrestate.login_audit.epoch IS 'Epoch of txid.';
 COMMENT ON COLUMN entrestate.login_audit.txid IS 'Transaction that wrote it, for consumers.';
 
+-- user_id '': for whoever works on leads, and read for all when one has read it.
+CREATE TABLE entrestate.notifications (
+  tenant_id uuid NOT NULL REFERENCES entrestate.tenants,
+  notification_id uuid NOT NULL,
+  user_id text COLLATE "C" NOT NULL,
+  type text NOT NULL CHECK (octet_length(type) <= 80),
+  entity_type text NOT NULL CHECK (octet_length(entity_type) <= 40),
+  entity_id text NOT NULL CHECK (octet_length(entity_id) <= 255),
+  campaign_id uuid,
+  created_at timestamptz NOT NULL,
+  read_at timestamptz,
+  read_by text,
+  PRIMARY KEY (tenant_id, notification_id)
+) WITH (fillfactor = 80);
+CREATE INDEX notifications_user ON entrestate.notifications (user_id, tenant_id, notification_id);
+CREATE INDEX notifications_unread ON entrestate.notifications (user_id, tenant_id, notification_id) WHERE read_at IS NULL;
+COMMENT ON TABLE entrestate.notifications IS 'What a person should look at; tick() wakes who listens. (E9)';
+COMMENT ON COLUMN entrestate.notifications.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.notifications.notification_id IS 'Id, a time-ordered UUID.';
+COMMENT ON COLUMN entrestate.notifications.user_id IS 'Member it is for; empty: whoever works on leads.';
+COMMENT ON COLUMN entrestate.notifications.type IS 'What happened, such as handoff.opened.';
+COMMENT ON COLUMN entrestate.notifications.entity_type IS 'Kind of the thing it happened to.';
+COMMENT ON COLUMN entrestate.notifications.entity_id IS 'Its id.';
+COMMENT ON COLUMN entrestate.notifications.campaign_id IS 'Campaign, if any.';
+COMMENT ON COLUMN entrestate.notifications.created_at IS 'When.';
+COMMENT ON COLUMN entrestate.notifications.read_at IS 'When it was read; NULL: unread.';
+COMMENT ON COLUMN entrestate.notifications.read_by IS 'Who read it.';
+
 SELECT entrestate.protect('activity_events', 'events', by_month => true);
 SELECT entrestate.protect('audit_log', 'events', by_month => true);
 SELECT entrestate.protect('login_audit', 'events', by_month => true);
+SELECT entrestate.protect('notifications', 'tenant');

@@ -21,7 +21,7 @@ CREATE TABLE entrestate.campaigns (
   per_minute integer CHECK (per_minute > 0),
   landing jsonb NOT NULL DEFAULT '{}',
   bindings jsonb NOT NULL DEFAULT '{}',
-  contact_rules jsonb NOT NULL DEFAULT '{}',
+  sender_ready_at timestamptz,
   policy_version integer NOT NULL DEFAULT 1,
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
@@ -48,10 +48,28 @@ COMMENT ON COLUMN entrestate.campaigns.runs_on_import IS 'Whether imported leads
 COMMENT ON COLUMN entrestate.campaigns.per_minute IS 'Sends per minute of this campaign; NULL: no limit of its own.';
 COMMENT ON COLUMN entrestate.campaigns.landing IS 'Landing page: references. (A4)';
 COMMENT ON COLUMN entrestate.campaigns.bindings IS 'Forms, landing pages, click ids and utm_campaign values that lead here. (A4, B8)';
-COMMENT ON COLUMN entrestate.campaigns.contact_rules IS 'Windows, caps and channels of this campaign. (A9)';
-COMMENT ON COLUMN entrestate.campaigns.policy_version IS 'Grows with every change; decisions refer to it.';
+COMMENT ON COLUMN entrestate.campaigns.sender_ready_at IS 'Since when its sender can start runs: active, enabled, with a published sequence; NULL: it cannot. (B8)';
+COMMENT ON COLUMN entrestate.campaigns.policy_version IS 'Version of its policy snapshot: grows with every change of the campaign''s or the tenant''s settings; decisions refer to it.';
 COMMENT ON COLUMN entrestate.campaigns.created_by IS 'Who made it.';
 COMMENT ON COLUMN entrestate.campaigns.created_at IS 'When it was made.';
 COMMENT ON COLUMN entrestate.campaigns.updated_at IS 'When it last changed.';
 
 SELECT entrestate.protect('campaigns', 'tenant', 'campaign', 'status');
+
+-- What leads to a campaign, from its bindings, so that a look-up is by key.
+CREATE TABLE entrestate.campaign_bindings (
+  tenant_id uuid NOT NULL,
+  kind text COLLATE "C" NOT NULL CHECK (kind IN ('form', 'landing_page', 'click_id', 'utm_campaign')),
+  value text COLLATE "C" NOT NULL CHECK (octet_length(value) BETWEEN 1 AND 2048),
+  campaign_id uuid NOT NULL,
+  PRIMARY KEY (tenant_id, kind, value, campaign_id),
+  FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id)
+);
+CREATE INDEX campaign_bindings_campaign ON entrestate.campaign_bindings (campaign_id, tenant_id);
+COMMENT ON TABLE entrestate.campaign_bindings IS 'The values of campaigns.bindings, one a row: what an attribution is resolved by. (A4, B8)';
+COMMENT ON COLUMN entrestate.campaign_bindings.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.campaign_bindings.kind IS 'form, landing_page, click_id or utm_campaign.';
+COMMENT ON COLUMN entrestate.campaign_bindings.value IS 'Normalised: binding_normalise().';
+COMMENT ON COLUMN entrestate.campaign_bindings.campaign_id IS 'Campaign it leads to; one value may be bound by several, and is then ambiguous.';
+
+SELECT entrestate.protect('campaign_bindings', 'tenant');

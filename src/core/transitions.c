@@ -60,6 +60,13 @@ static const Transition transitions[] = {
 	{"lead", "booked", "lost"},
 	{"lead", "lost", "new"},
 
+	/* A person takes a lead over; a ticket that was taken can be given back. */
+	{"handoff", "", "open"},
+	{"handoff", "open", "taken"},
+	{"handoff", "taken", "open"},
+	{"handoff", "open", "resolved"},
+	{"handoff", "taken", "resolved"},
+
 	/* SENDER.md section 1 */
 	{"sequence", "", "draft"},
 	{"sequence", "draft", "published"},

@@ -415,6 +415,107 @@ $$;
 COMMENT ON FUNCTION sender_verify() IS
 'Recomputes every run from its events, and what is due and in flight from the runs: one row per difference. For entrestate_auditor. (F11, L3, L5)';
 
+CREATE FUNCTION audience_verify() RETURNS TABLE (law text, object text, detail text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+WITH settings AS (
+  SELECT x.tenant_id, x.version, extract(epoch FROM x.score_window)::bigint AS seconds, x.hot_threshold, x.warming_threshold,
+    ARRAY[x.open, x.click, x.chat_message, x.rapid_interaction, x.form_resubmission, x.reply, x.call_request, x.visit_request] AS weights
+  FROM entrestate.score_settings x
+  UNION ALL
+  SELECT t.tenant_id, d.version, extract(epoch FROM d.score_window)::bigint, d.hot_threshold, d.warming_threshold,
+    ARRAY[d.open, d.click, d.chat_message, d.rapid_interaction, d.form_resubmission, d.reply, d.call_request, d.visit_request]
+  FROM entrestate.tenants t, entrestate.score_defaults() d
+), marker AS (
+  SELECT s.tenant_id, s.lead_id, max(s.recorded_at) AS cooled_at, max(s.signal_no) AS cooled_no
+  FROM entrestate.intent_signals s WHERE s.kind = (SELECT k.code FROM entrestate.signal_kinds() k WHERE k.name = 'cooled') GROUP BY 1, 2
+), signal AS (
+  -- with those of the leads that were merged into it, less what was cooled
+  SELECT s.tenant_id, coalesce(l.merged_into, l.lead_id) AS lead_id, s.kind, s.occurred_at, s.counted, s.hot
+  FROM entrestate.intent_signals s
+  JOIN entrestate.leads l ON l.tenant_id = s.tenant_id AND l.lead_id = s.lead_id
+  LEFT JOIN marker m ON m.tenant_id = s.tenant_id AND m.lead_id = s.lead_id
+  LEFT JOIN marker i ON i.tenant_id = s.tenant_id AND i.lead_id = l.merged_into
+  WHERE (m.cooled_no IS NULL OR s.signal_no > m.cooled_no) AND (i.cooled_at IS NULL OR s.recorded_at > i.cooled_at)
+), counting AS (
+  SELECT y.tenant_id, y.lead_id, array_agg(y.kind ORDER BY y.occurred_at, y.kind) AS kinds, array_agg(y.occurred_at ORDER BY y.occurred_at, y.kind) AS times
+  FROM (SELECT z.tenant_id, z.lead_id, z.kind, z.occurred_at, row_number() OVER (PARTITION BY z.tenant_id, z.lead_id ORDER BY z.occurred_at DESC) AS newest
+        FROM signal z
+        JOIN entrestate.lead_scores c ON c.tenant_id = z.tenant_id AND c.lead_id = z.lead_id
+        JOIN settings f ON f.tenant_id = c.tenant_id AND f.version = c.settings_version
+        WHERE z.counted AND z.occurred_at > c.score_at - make_interval(secs => f.seconds)) y
+  WHERE y.newest <= 1000 GROUP BY 1, 2
+), remade AS (
+  SELECT c.tenant_id, c.lead_id, c.score, c.score_at, c.merged_into, l.lead_id AS the_lead, l.merged_into AS lead_merged, f.warming_threshold,
+    entrestate.score_of(f.weights, f.seconds * 1000000, coalesce(g.kinds, '{}'), coalesce(g.times, '{}'), c.score_at) AS right_score,
+    coalesce(cardinality(g.kinds), 0) AS n
+  FROM entrestate.lead_scores c
+  JOIN settings f ON f.tenant_id = c.tenant_id AND f.version = c.settings_version
+  LEFT JOIN entrestate.leads l ON l.tenant_id = c.tenant_id AND l.lead_id = c.lead_id
+  LEFT JOIN counting g ON g.tenant_id = c.tenant_id AND g.lead_id = c.lead_id
+), latched AS (
+  SELECT s.tenant_id, s.lead_id, bool_or(s.hot) AS hot FROM signal s GROUP BY 1, 2
+)
+SELECT 'L7', format('score of lead %s', r.lead_id), CASE
+    WHEN r.the_lead IS NULL THEN 'belongs to no lead'
+    WHEN r.merged_into IS DISTINCT FROM r.lead_merged THEN 'and its lead disagree where it was merged'
+    ELSE format('is %s, its signals make %s at %s', r.score, r.right_score, r.score_at) END
+FROM remade r
+WHERE r.the_lead IS NULL OR r.merged_into IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
+UNION ALL
+SELECT 'L7', format('signals of lead %s', s.lead_id), format('have a gap: %s signals, the last is %s, the score has seen %s', s.n, s.last, c.signal_count)
+FROM (SELECT x.tenant_id, x.lead_id, count(*) AS n, max(x.signal_no) AS last FROM entrestate.intent_signals x GROUP BY 1, 2) s
+FULL JOIN entrestate.lead_scores c USING (tenant_id, lead_id)
+WHERE coalesce(s.n, 0) <> coalesce(s.last, 0) OR coalesce(s.last, 0) <> coalesce(c.signal_count, -1)
+UNION ALL
+SELECT 'L7', format('lead %s', l.lead_id), CASE WHEN l.hot_at IS NULL THEN 'a signal made it hot, and it is not' ELSE 'is hot, and no signal made it so' END
+FROM entrestate.leads l LEFT JOIN latched h ON h.tenant_id = l.tenant_id AND h.lead_id = l.lead_id
+WHERE l.merged_into IS NULL AND (l.hot_at IS NOT NULL) <> coalesce(h.hot, false)
+UNION ALL
+SELECT 'L7', format('lead %s', l.lead_id), format('direction %s, what is known of it says %s', l.direction, d.right_direction)
+FROM entrestate.leads l
+JOIN (SELECT f.tenant_id, max(f.version) AS version FROM settings f GROUP BY 1) v ON v.tenant_id = l.tenant_id
+LEFT JOIN remade r ON r.tenant_id = l.tenant_id AND r.lead_id = l.lead_id
+JOIN settings f ON f.tenant_id = l.tenant_id AND f.version = v.version
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN l.complained_at IS NOT NULL OR l.opted_out_at IS NOT NULL OR EXISTS (SELECT FROM entrestate.lead_contacts c
+      WHERE c.tenant_id = l.tenant_id AND c.lead_id = l.lead_id AND c.is_primary AND c.unusable_reason = 'hard_bounce') THEN 'RISK'
+    WHEN l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' WHEN r.right_score >= coalesce(r.warming_threshold, f.warming_threshold) THEN 'WARMING'
+    WHEN r.n > 0 THEN 'EXPLORING' ELSE 'NOISE' END AS right_direction) d
+WHERE l.merged_into IS NULL AND l.direction <> d.right_direction
+UNION ALL
+SELECT 'L7', format('lead %s', l.lead_id), format('says of its handoff %s since %s, its tickets say %s since %s', l.handoff_open, l.handoff_at, coalesce(h.open, false), h.last)
+FROM entrestate.leads l
+LEFT JOIN (SELECT x.tenant_id, x.lead_id, bool_or(x.status <> 'resolved') AS open, max(x.opened_at) AS last FROM entrestate.handoff_tickets x GROUP BY 1, 2) h
+  ON h.tenant_id = l.tenant_id AND h.lead_id = l.lead_id
+WHERE l.handoff_open <> coalesce(h.open, false) OR l.handoff_at IS DISTINCT FROM h.last
+UNION ALL
+SELECT 'L4', format('run %s', entrestate.run_id(r.campaign_id, r.lead_id)), format('is open, and its lead is %s', b.why)
+FROM entrestate.sender_runs r
+JOIN entrestate.leads l ON l.tenant_id = r.tenant_id AND l.lead_id = r.lead_id
+JOIN entrestate.campaigns c ON c.tenant_id = r.tenant_id AND c.campaign_id = r.campaign_id
+JOIN entrestate.sender_sequences q ON q.tenant_id = r.tenant_id AND q.campaign_id = r.campaign_id AND q.version = r.version
+CROSS JOIN LATERAL (SELECT CASE WHEN l.handoff_open OR l.handoff_at >= r.created_at THEN 'handed over'
+    WHEN l.status IN ('booked', 'lost') THEN 'closed' WHEN l.merged_into IS NOT NULL THEN 'merged away'
+    WHEN l.opted_out_at IS NOT NULL THEN 'opted out' WHEN l.complained_at IS NOT NULL THEN 'complaining' WHEN l.erasure_requested_at IS NOT NULL THEN 'to be erased'
+    WHEN l.hot_at IS NOT NULL AND r.cursor >= c.brake_index THEN 'hot' WHEN q.stop_on_reply AND l.replied_at >= r.created_at THEN 'in talks' END AS why) b
+WHERE r.status IN ('pending', 'running') AND b.why IS NOT NULL
+  AND NOT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = r.tenant_id AND i.campaign_id = r.campaign_id
+    AND i.lead_id = r.lead_id AND i.status = 'started')
+UNION ALL
+SELECT 'L3', format('campaign %s', c.campaign_id), CASE WHEN p.version IS NULL THEN format('its policy version %s was not kept', c.policy_version)
+  ELSE format('its settings are not those of its policy version %s', c.policy_version) END
+FROM entrestate.campaigns c
+LEFT JOIN entrestate.policy_snapshots p ON p.tenant_id = c.tenant_id AND p.campaign_id = c.campaign_id AND p.version = c.policy_version
+WHERE p.version IS NULL OR c.status <> 'archived' AND p.policy <> entrestate.policy_current(c.tenant_id, c.campaign_id)
+UNION ALL
+SELECT 'L1', format('tenant %s', coalesce(i.tenant_id, t.tenant_id)), CASE WHEN t.tenant_id IS NULL THEN 'is in tenant_ids, and is none'
+  ELSE 'is not in tenant_ids: no worker would come' END
+FROM entrestate.tenant_ids i FULL JOIN entrestate.tenants t ON t.tenant_id = i.tenant_id WHERE i.tenant_id IS NULL OR t.tenant_id IS NULL
+$$;
+COMMENT ON FUNCTION audience_verify() IS
+'Makes every score and direction again from the signals, at its stored instant; compares the latch, the handoff flags, the open runs and the policy snapshots with what they are derived from: one row per difference. For entrestate_auditor. (F11, L3, L4, L7)';
+
 CREATE FUNCTION verify() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE plpgsql STABLE
 -- PL/pgSQL: without a schema there is only one thing to say.
@@ -432,12 +533,14 @@ BEGIN
   WHERE e.extname = 'entrestate' AND (s.version <> entrestate.code_version() OR e.extversion <> entrestate.code_version());
   RETURN QUERY SELECT * FROM entrestate.isolation_prove();
   RETURN QUERY SELECT * FROM entrestate.sender_verify();
+  RETURN QUERY SELECT * FROM entrestate.audience_verify();
 END
 $$;
 COMMENT ON FUNCTION verify() IS
 'Checks every law on the live system: one row per violation (law, object, detail), none when all is well. For entrestate_auditor. (F11)';
 
-GRANT EXECUTE ON FUNCTION verify(), isolation_prove(), sender_verify(),
+GRANT EXECUTE ON FUNCTION verify(), isolation_prove(), sender_verify(), audience_verify(), score_of(integer[], bigint, smallint[], timestamptz[], timestamptz),
+  run_id(uuid, uuid), policy_current(uuid, uuid), score_settings_of(uuid, integer),
   guard_policies(text), guard_triggers(text, text, text, boolean), guard_readers(text),
   guard_policy_is_ours(oid), guard_root(oid), guard_definition(oid), code_now(), error_codes(), schedule_jobs(), schedule_statements()
   TO entrestate_auditor;

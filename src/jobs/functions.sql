@@ -7,7 +7,9 @@ SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('entrestate:%s:%s', current_database(), v.job), v.schedule, v.command FROM (VALUES
     ('sender', '* * * * *', 'CALL entrestate.sender_process()'),
     ('tick', '* * * * *', 'SELECT entrestate.tick()'),
-    ('upkeep', '17 * * * *', 'SELECT entrestate.upkeep()')
+    ('upkeep', '17 * * * *', 'SELECT entrestate.upkeep()'),
+    ('sender_upkeep', '*/5 * * * *', 'CALL entrestate.sender_upkeep()'),
+    ('scores_decay', '7 * * * *', 'CALL entrestate.scores_decay()')
   ) AS v(job, schedule, command)
 $$;
 COMMENT ON FUNCTION schedule_jobs() IS
@@ -34,7 +36,7 @@ BEGIN
   IF current_setting('cron.database_name', true) IS NULL THEN
     PERFORM entrestate.raise('CONFIGURATION', 'pg_cron is not loaded in this cluster',
       'It is not in shared_preload_libraries.',
-      'Install the package (Debian: postgresql-15-cron), set shared_preload_libraries = ''pg_cron'', restart, CREATE EXTENSION pg_cron. Without pg_cron, call CALL entrestate.sender_process(), SELECT entrestate.tick() and SELECT entrestate.upkeep() by other means.');
+      'Install the package (Debian: postgresql-15-cron), set shared_preload_libraries = ''pg_cron'', restart, CREATE EXTENSION pg_cron. Without pg_cron, run the commands of SELECT * FROM entrestate.schedule_jobs() by other means.');
   ELSIF current_setting('cron.database_name') <> current_database() THEN
     PERFORM entrestate.raise('CONFIGURATION', 'pg_cron lives in another database of this cluster',
       format('It lives in "%s".', current_setting('cron.database_name')),

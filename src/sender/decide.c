@@ -3,9 +3,9 @@
  *		The sender's decision: a pure function over plain structs.
  *
  * No SPI, no clock, no memory: the same facts give the same decision, in the
- * processor, in a re-check, in an explanation and in a replay.  The gates are
- * SENDER.md's, in its order, and the first that matches decides.  Here are 1,
- * 2, 8, 10 (contact point), 11, 17 and 18; the others fit between them.
+ * processor, in the brake, in an explanation and in a replay.  The gates are the
+ * sender's, in their order, and the first that matches decides.  Here are 1 to
+ * 6, 8, 10 (contact point), 11, 17 and 18; the others fit between them.
  */
 #include "postgres.h"
 
@@ -19,10 +19,48 @@ decision(SenderAction action, SenderReason reason)
 	return d;
 }
 
+/*
+ * sender_decide_end looks at gates 3 to 6 for a step index: whether the lead
+ * ends the run.  These are looked at by themselves when something happens to
+ * the lead, and for the next index when a step has its outcome.
+ */
+bool
+sender_decide_end(const LeadFacts *f, int cursor, int brake_index, SenderDecision *d)
+{
+	SenderReason reason = REASON_NONE;
+
+	/* 3: a person has taken over, or should not be disturbed by us */
+	if (f->handoff)
+		reason = REASON_HANDOFF;
+	else if (f->closed)
+		reason = REASON_LEAD_CLOSED;
+	else if (f->merged)
+		reason = REASON_MERGED;
+	/* 4: the lead does not want to hear from us */
+	else if (f->opted_out)
+		reason = REASON_OPTED_OUT;
+	else if (f->complained)
+		reason = REASON_COMPLAINED;
+	else if (f->erased)
+		reason = REASON_ERASED;
+	/* 5: the brake */
+	else if (f->hot && cursor >= brake_index)
+		reason = REASON_HOT;
+	/* 6 */
+	else if (f->replied)
+		reason = REASON_REPLIED;
+	if (reason == REASON_NONE)
+		return false;
+	*d = decision(ACTION_TERMINATE, reason);
+	return true;
+}
+
 /* sender_decide decides what happens to a run whose time has come. */
 SenderDecision
 sender_decide(const SenderFacts *f)
 {
+	SenderDecision end;
+
 	/* 1: the tenant */
 	if (f->tenant_frozen)
 		return decision(ACTION_HOLD, REASON_TENANT_FROZEN);
@@ -38,6 +76,10 @@ sender_decide(const SenderFacts *f)
 		return decision(ACTION_HOLD, REASON_SENDER_DISABLED);
 	if (f->risk_paused)
 		return decision(ACTION_HOLD, REASON_RISK_PAUSED);
+
+	/* 3 to 6: the lead */
+	if (sender_decide_end(&f->lead, f->cursor, f->brake_index, &end))
+		return end;
 
 	/* 8: no step left */
 	if (f->cursor >= f->steps)

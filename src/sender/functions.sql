@@ -159,7 +159,7 @@ DECLARE
 BEGIN
   -- What gates 3 to 6 would end at once does not begin.
   WITH able AS (
-    SELECT c.campaign_id, q.version, s.delay, t.time_zone, c.policy_version,
+    SELECT c.campaign_id, q.version, s.delay, t.time_zone, c.policy_version, c.brake_index,
       CASE WHEN t.dry_run OR c.dry_run THEN 'dry_run' ELSE t.mode END AS mode
     FROM entrestate.campaigns c
     JOIN entrestate.tenants t ON t.tenant_id = tenant
@@ -178,8 +178,12 @@ BEGIN
       WHERE x.tenant_id = tenant AND x.lead_id = u.lead_id OFFSET 0) l
     CROSS JOIN LATERAL (SELECT entrestate.delay_add(entrestate.clock_now(), able.delay,
       coalesce(l.time_zone, able.time_zone)) AS due_at) d
-    WHERE l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
-      AND l.merged_into IS NULL AND l.status NOT IN ('booked', 'lost')
+    WHERE NOT l.handoff_open AND l.status NOT IN ('booked', 'lost') AND l.merged_into IS NULL
+      AND l.opted_out_at IS NULL AND l.complained_at IS NULL AND l.erasure_requested_at IS NULL
+      AND (l.hot_at IS NULL OR able.brake_index > 0)
+      -- nor again for a person whose duplicate had one
+      AND NOT EXISTS (SELECT FROM entrestate.leads x JOIN entrestate.sender_runs r ON r.tenant_id = tenant
+        AND r.campaign_id = able.campaign_id AND r.lead_id = x.lead_id WHERE x.merged_into = l.lead_id AND x.tenant_id = tenant)
     ON CONFLICT DO NOTHING
     RETURNING campaign_id, lead_id, version, mode, next_at
   ), due AS (
@@ -201,20 +205,209 @@ $$;
 COMMENT ON FUNCTION sender_start_runs(uuid, uuid, uuid[]) IS
 'Internal: starts the runs of leads attributed to a campaign, where it is active, its sender enabled and a sequence published; returns how many began. (B2, B8)';
 
-CREATE FUNCTION sender_start_missing(campaign uuid) RETURNS integer
-LANGUAGE sql VOLATILE
+CREATE FUNCTION sender_start_missing(campaign uuid, since timestamptz DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: it looks, then starts.
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(sum(entrestate.sender_start_runs(c.tenant_id, c.campaign_id, a.leads)), 0)::integer
-  FROM entrestate.campaigns c
-  CROSS JOIN LATERAL (
-    SELECT array_agg(x.lead_id) AS leads FROM entrestate.lead_attributions x
-    WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.campaign_id AND x.attributed_at >= c.backfill
-      AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = x.tenant_id
-                      AND r.campaign_id = x.campaign_id AND r.lead_id = x.lead_id)) a
-  WHERE c.tenant_id = entrestate.current_tenant() AND c.campaign_id = campaign AND a.leads IS NOT NULL
+DECLARE
+  t uuid := entrestate.current_tenant();
+  c entrestate.campaigns;
+  able boolean;
+  leads uuid[];
+BEGIN
+  SELECT * INTO c FROM entrestate.campaigns x WHERE x.tenant_id = t AND x.campaign_id = campaign;
+  able := c.status = 'active' AND c.sender_enabled AND EXISTS (SELECT FROM entrestate.sender_sequences q
+    WHERE q.tenant_id = t AND q.campaign_id = campaign AND q.status = 'published');
+  IF able <> (c.sender_ready_at IS NOT NULL) THEN
+    UPDATE entrestate.campaigns x SET sender_ready_at = CASE WHEN able THEN entrestate.clock_now() END
+    WHERE x.tenant_id = t AND x.campaign_id = campaign;
+  END IF;
+  -- since the backfill, or as upkeep says since when a race may have missed some
+  since := coalesce(since, c.backfill);
+  IF NOT able OR since IS NULL THEN
+    RETURN 0;
+  END IF;
+  SELECT array_agg(a.lead_id) INTO leads FROM entrestate.lead_attributions a
+  WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.attributed_at >= since AND (NOT a.imported OR c.runs_on_import)
+    AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = a.lead_id);
+  RETURN CASE WHEN leads IS NULL THEN 0 ELSE entrestate.sender_start_runs(t, campaign, leads) END;
+END
 $$;
-COMMENT ON FUNCTION sender_start_missing(uuid) IS
-'Internal: starts the runs of a campaign''s backfill, as soon as its sender can. (B8)';
+COMMENT ON FUNCTION sender_start_missing(uuid, timestamptz) IS
+'Internal: notes since when a campaign''s sender is able to start runs, and when it is, starts those of its backfill (or of leads attributed since an instant) that are missing; returns how many. (B8)';
+
+CREATE FUNCTION sender_upkeep_tenant(tenant uuid) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- the session setting is pinned so that the caller's own context comes back
+SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = '' AS $$
+DECLARE
+  c record;
+  n integer := 0;
+BEGIN
+  IF tenant IS NULL THEN
+    PERFORM entrestate.raise('MISSING_INPUT', 'tenant is missing');
+  END IF;
+  PERFORM entrestate.context_enter_system(tenant);
+  FOR c IN SELECT x.campaign_id, x.sender_ready_at FROM entrestate.campaigns x
+           WHERE x.tenant_id = tenant AND x.sender_ready_at IS NOT NULL ORDER BY x.campaign_id FOR SHARE LOOP
+    -- a race is short: two days are more than a transaction may last
+    n := n + entrestate.sender_start_missing(c.campaign_id, greatest(c.sender_ready_at, entrestate.clock_now() - interval '48 hours'));
+  END LOOP;
+  RETURN n;
+END
+$$;
+COMMENT ON FUNCTION sender_upkeep_tenant(uuid) IS
+'Starts the runs that a race missed: of leads attributed while their campaign''s sender was able to, in the last two days; returns how many. For entrestate_worker. Errors: 22004. (B8)';
+
+CREATE PROCEDURE sender_upkeep()
+LANGUAGE plpgsql
+-- PL/pgSQL: it commits per tenant, so it cannot be a definer. INVOKER.
+AS $$
+DECLARE
+  t uuid;
+BEGIN
+  LOOP
+    t := entrestate.tenant_next(t);
+    EXIT WHEN t IS NULL;
+    PERFORM entrestate.sender_upkeep_tenant(t);
+    COMMIT;
+  END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE sender_upkeep() IS
+'Starts the runs that a race missed, tenant by tenant, one commit each. For entrestate_worker; pg_cron calls it. Errors: 2D000 inside a transaction. (A20, B8)';
+GRANT EXECUTE ON FUNCTION sender_upkeep_tenant(uuid) TO entrestate_worker;
+GRANT EXECUTE ON PROCEDURE sender_upkeep() TO entrestate_worker;
+
+CREATE FUNCTION campaign_backfill(campaign uuid, since timestamptz, start boolean DEFAULT false,
+  OUT leads integer, OUT messages jsonb, OUT cost numeric, OUT started integer)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.campaign_require(campaign, 'campaign.manage');
+BEGIN
+  IF since IS NULL THEN
+    PERFORM entrestate.raise('MISSING_INPUT', 'since is missing');
+  END IF;
+  SELECT count(*) INTO leads
+  FROM entrestate.lead_attributions a JOIN entrestate.campaigns c ON c.tenant_id = t AND c.campaign_id = campaign
+  CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = a.lead_id OFFSET 0) l
+  WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.attributed_at >= since AND (NOT a.imported OR c.runs_on_import)
+    AND entrestate.lead_blocked(l.handoff_open, l.status, l.merged_into, l.opted_out_at, l.complained_at, l.erasure_requested_at, l.hot_at, c.brake_index) IS NULL
+    AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = a.lead_id)
+    AND NOT EXISTS (SELECT FROM entrestate.leads x JOIN entrestate.sender_runs r ON r.tenant_id = t AND r.campaign_id = campaign
+      AND r.lead_id = x.lead_id WHERE x.merged_into = l.lead_id AND x.tenant_id = t);
+  SELECT coalesce(jsonb_object_agg(s.channel, s.n * leads), '{}') INTO messages
+  FROM (SELECT x.channel, count(*) AS n FROM entrestate.sender_steps x
+        JOIN entrestate.sender_sequences q ON q.tenant_id = t AND q.campaign_id = campaign AND q.version = x.version AND q.status = 'published'
+        WHERE x.tenant_id = t AND x.campaign_id = campaign GROUP BY 1) s;
+  started := 0;
+  IF start THEN
+    UPDATE entrestate.campaigns c SET backfill = since, updated_at = entrestate.clock_now() WHERE c.tenant_id = t AND c.campaign_id = campaign;
+    PERFORM entrestate.audit_add('campaign.backfill', 'campaign', campaign::text, jsonb_build_object('since', since, 'leads', leads));
+    started := entrestate.sender_start_missing(campaign);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION campaign_backfill(uuid, timestamptz, boolean) IS
+'Says how many leads, attributed since an instant and without a run, would get one, and how many messages at most by channel; cost is NULL as long as there are no rate cards. With start it sets the campaign''s backfill and starts those runs now, or when the campaign''s sender becomes able to. Capability: campaign.manage. Errors: P0002, 22004. (B8)';
+
+CREATE FUNCTION lead_blocked(handoff_open boolean, status text, merged_into uuid, opted_out_at timestamptz, complained_at timestamptz,
+  erasure_requested_at timestamptz, hot_at timestamptz, brake_index integer) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN handoff_open THEN 'handoff' WHEN status IN ('booked', 'lost') THEN 'lead_closed' WHEN merged_into IS NOT NULL THEN 'merged'
+    WHEN opted_out_at IS NOT NULL THEN 'opted_out' WHEN complained_at IS NOT NULL THEN 'complained'
+    WHEN erasure_requested_at IS NOT NULL THEN 'erased' WHEN hot_at IS NOT NULL AND brake_index = 0 THEN 'hot' END
+$$;
+COMMENT ON FUNCTION lead_blocked(boolean, text, uuid, timestamptz, timestamptz, timestamptz, timestamptz, integer) IS
+'Internal: why gates 3 to 6 would end a run of the lead at once, so that none begins; NULL: they would not. A run that does not exist has had no reply.';
+
+CREATE FUNCTION sender_start(campaign uuid, lead uuid) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.lead_require(lead, 'sender.operate');
+  reason text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM entrestate.lead_attributions a WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.lead_id = lead) THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'the lead is not attributed to this campaign', NULL, 'lead_attribute() attributes it.');
+  END IF;
+  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id = campaign FOR SHARE;
+  reason := entrestate.sender_unstarted(t, campaign, lead);
+  -- what is only not for the sender to begin by itself, a person may begin
+  IF reason IS NOT NULL AND reason NOT IN ('before_backfill', 'imported', 'may_start') THEN
+    PERFORM entrestate.raise('WRONG_STATE', format('no run can begin: %s', reason), NULL, 'sender_why() says more.');
+  ELSIF entrestate.sender_start_runs(t, campaign, ARRAY[lead]) = 0 THEN
+    PERFORM entrestate.raise('WRONG_STATE', 'no run can begin: there was one', NULL, 'There is no re-entry; copy the campaign.');
+  END IF;
+  PERFORM entrestate.audit_add('sender.start', 'run', entrestate.run_id(campaign, lead), '{}');
+  RETURN entrestate.run_id(campaign, lead);
+END
+$$;
+COMMENT ON FUNCTION sender_start(uuid, uuid) IS
+'Starts the run of a lead that has none in a campaign it is attributed to, where the sender would not by itself (it came before the backfill or by an import, or a ticket was open then). What gates 3 to 6 say cannot be passed. Returns the run''s id. Capability: sender.operate. Errors: P0002, 22004, 55000 with the reason. (B8)';
+
+CREATE FUNCTION sender_unstarted(tenant uuid, campaign uuid, lead uuid) RETURNS text
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT CASE
+      WHEN EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = tenant AND r.campaign_id = campaign AND r.lead_id = lead) THEN NULL
+      WHEN EXISTS (SELECT FROM entrestate.leads x JOIN entrestate.sender_runs r ON r.tenant_id = tenant AND r.campaign_id = campaign
+        AND r.lead_id = x.lead_id WHERE x.merged_into = lead AND x.tenant_id = tenant) THEN 'merged'
+      WHEN c.status IN ('completed', 'archived') THEN 'campaign_ended'
+      ELSE coalesce(
+        entrestate.lead_blocked(l.handoff_open, l.status, l.merged_into, l.opted_out_at, l.complained_at, l.erasure_requested_at, l.hot_at, c.brake_index),
+        CASE WHEN c.status <> 'active' THEN 'campaign_paused' WHEN NOT c.sender_enabled THEN 'sender_disabled'
+             WHEN NOT EXISTS (SELECT FROM entrestate.sender_sequences q WHERE q.tenant_id = tenant AND q.campaign_id = campaign AND q.status = 'published')
+               THEN 'sequence_missing'
+             WHEN a.imported AND NOT c.runs_on_import THEN 'imported'
+             WHEN a.attributed_at < c.sender_ready_at AND (c.backfill IS NULL OR a.attributed_at < c.backfill) THEN 'before_backfill'
+             ELSE 'may_start' END) END
+    FROM entrestate.lead_attributions a
+    JOIN entrestate.campaigns c ON c.tenant_id = tenant AND c.campaign_id = campaign
+    JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = lead
+    WHERE a.tenant_id = tenant AND a.campaign_id = campaign AND a.lead_id = lead);
+END
+$$;
+COMMENT ON FUNCTION sender_unstarted(uuid, uuid, uuid) IS
+'Internal: why an attributed lead has no run: a reason of gates 3 to 6, the campaign''s state, imported, before_backfill; may_start: nothing is against it any more; NULL: it has one.';
+
+CREATE FUNCTION sender_why(lead uuid) RETURNS TABLE (campaign_id uuid, campaign text, step integer, channel text, at timestamptz, what text, reason text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('sender.read');
+BEGIN
+  IF NOT EXISTS (SELECT FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = lead) THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such lead');
+  END IF;
+  RETURN QUERY
+  SELECT w.campaign_id, c.name, w.step, w.channel, w.at, w.what, w.reason FROM (
+    -- runs that did not start
+    SELECT a.campaign_id, NULL::integer AS step, NULL::text AS channel, a.attributed_at AS at, 0::bigint AS id, 'run not started' AS what,
+      entrestate.sender_unstarted(t, a.campaign_id, lead) AS reason
+    FROM entrestate.lead_attributions a WHERE a.tenant_id = t AND a.lead_id = lead
+    UNION ALL
+    -- steps that did not go out, or not yet, and what ended a run
+    SELECT e.campaign_id, e.step::integer, h.name, e.recorded_at, e.id,
+      CASE WHEN y.name LIKE 'sender.step.%' THEN replace(substr(y.name, 13), '_', ' ') || ' step' ELSE 'run ended' END, x.name
+    FROM entrestate.sender_events e
+    JOIN entrestate.sender_event_types() y ON y.code = e.type
+    LEFT JOIN entrestate.sender_reasons() x ON x.code = e.reason
+    LEFT JOIN entrestate.sender_channels() h ON h.code = e.channel
+    WHERE e.tenant_id = t AND e.lead_id = lead
+      AND (y.name IN ('sender.step.skipped', 'sender.step.failed', 'sender.step.simulated', 'sender.step.deferred', 'sender.step.unknown')
+        OR y.name LIKE 'sender.suppressed\_%' OR y.name = 'sender.run.failed')
+  ) w JOIN entrestate.campaigns c ON c.tenant_id = t AND c.campaign_id = w.campaign_id
+  WHERE w.what <> 'run not started' OR w.reason IS NOT NULL
+  ORDER BY w.at, w.id;
+END
+$$;
+COMMENT ON FUNCTION sender_why(uuid) IS
+'For every run of a lead that did not start, every step that did not go out or was put off, and every run that ended early: the reason, in order of time. Capability: sender.read. Errors: P0002. (B7, B11)';
 
 CREATE FUNCTION sender_next_tenant(after uuid) RETURNS uuid
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER
@@ -318,4 +511,5 @@ COMMENT ON FUNCTION sender_queue() IS
 
 GRANT EXECUTE ON FUNCTION template_create(text, text, text, text), template_status_set(uuid, integer, text),
   sequence_create(uuid, jsonb, text), sequence_publish(uuid, integer), sender_runs_of(uuid),
-  sender_history(uuid, uuid), sender_queue() TO entrestate_app;
+  sender_history(uuid, uuid), sender_queue(), sender_start(uuid, uuid), sender_why(uuid),
+  campaign_backfill(uuid, timestamptz, boolean) TO entrestate_app;

@@ -34,214 +34,15 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "sender/sender.h"
+#include "sender/batch.h"
 #include "tenancy/tenancy.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* ----- arrays for set-wise writes -------------------------------------- */
-
-/* A batch's rows, one growing array per column. */
-typedef struct Columns
-{
-	int			n;				/* columns */
-	Oid			types[20];
-	ArrayBuildState *state[20];
-} Columns;
-
-static void
-columns_init(Columns *c, int n, const Oid *types)
-{
-	c->n = n;
-	for (int i = 0; i < n; i++)
-	{
-		c->types[i] = types[i];
-		c->state[i] = initArrayResult(types[i], CurrentMemoryContext, false);
-	}
-}
-
-/* columns_add appends one value of one column. */
-static void
-columns_add(Columns *c, int col, Datum value, bool isnull)
-{
-	accumArrayResult(c->state[col], value, isnull, c->types[col],
-					 CurrentMemoryContext);
-}
-
-static int
-columns_rows(Columns *c)
-{
-	return c->state[0]->nelems;
-}
-
-/* columns_run executes a plan with $1 the tenant and the arrays after it. */
-static void
-columns_run(Columns *c, EsPlan *plan, int expected, Datum tenant)
-{
-	Datum		values[24];
-
-	if (columns_rows(c) == 0)
-		return;
-	values[0] = tenant;
-	for (int i = 0; i < c->n; i++)
-		values[i + 1] = makeArrayResult(c->state[i], CurrentMemoryContext);
-	es_spi_run(plan, expected, values, NULL);
-}
-
-/* ----- codes ----------------------------------------------------------- */
-
-typedef struct Code
-{
-	int			code;
-	const char *word;
-} Code;
-
-#define X(name, code, word) {code, word},
-static const Code event_types[] = {SENDER_EVENT_TYPES(X)};
-static const Code reasons[] = {SENDER_REASONS(X)};
-static const Code modes[] = {SENDER_MODES(X)};
-static const Code channels[] = {SENDER_CHANNELS(X)};
-#undef X
-
-static int
-code_of(const Code *codes, size_t n, const char *word)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(codes[i].word, word) == 0)
-			return codes[i].code;
-	elog(ERROR, "unknown word \"%s\"", word);
-}
-
-static const char *
-word_of(const Code *codes, size_t n, int code)
-{
-	for (size_t i = 0; i < n; i++)
-		if (codes[i].code == code)
-			return codes[i].word;
-	elog(ERROR, "unknown code %d", code);
-}
-
-static Datum
-codes_as_rows(FunctionCallInfo fcinfo, const Code *codes, size_t n)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (size_t i = 0; i < n; i++)
-	{
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
-
-		values[0] = Int16GetDatum(codes[i].code);
-		values[1] = CStringGetTextDatum(codes[i].word);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
-							 nulls);
-	}
-	return (Datum) 0;
-}
-
-PG_FUNCTION_INFO_V1(sender_codes_event_types);
-PG_FUNCTION_INFO_V1(sender_codes_reasons);
-PG_FUNCTION_INFO_V1(sender_codes_modes);
-PG_FUNCTION_INFO_V1(sender_codes_channels);
-
-Datum
-sender_codes_event_types(PG_FUNCTION_ARGS)
-{
-	return codes_as_rows(fcinfo, event_types, lengthof(event_types));
-}
-
-Datum
-sender_codes_reasons(PG_FUNCTION_ARGS)
-{
-	return codes_as_rows(fcinfo, reasons, lengthof(reasons));
-}
-
-Datum
-sender_codes_modes(PG_FUNCTION_ARGS)
-{
-	return codes_as_rows(fcinfo, modes, lengthof(modes));
-}
-
-Datum
-sender_codes_channels(PG_FUNCTION_ARGS)
-{
-	return codes_as_rows(fcinfo, channels, lengthof(channels));
-}
-
 /* ----- facts ----------------------------------------------------------- */
-
-typedef struct Tenant
-{
-	pg_uuid_t	id;
-	SenderMode	mode;
-	bool		dry_run;
-	bool		frozen;
-	bool		paused;
-	char	   *zone;
-	bool		channel_enabled[4]; /* by SenderChannel */
-	bool		channel_paused[4];
-} Tenant;
-
-typedef struct Campaign
-{
-	pg_uuid_t	id;
-	CampaignState state;
-	bool		sender_enabled;
-	bool		risk_paused;
-	bool		dry_run;
-	int			policy_version;
-} Campaign;
-
-/* A claimed run with what its decision needs. */
-typedef struct Run
-{
-	Campaign   *campaign;
-	pg_uuid_t	lead;
-	TimestampTz due_at;
-	int			version;
-	int			cursor;
-	char	   *status;
-	int			run_seq;
-	int			attempt;
-	int			sent_steps;
-	bool		stale;			/* the due row is not the run's any more */
-	bool		has_step;
-	SenderChannel channel;
-	Datum		template_id;
-	int			template_version;
-	Interval   *next_delay;		/* NULL: the last step */
-	ContactState contact;
-	char	   *zone;			/* the lead's, NULL: the tenant's */
-} Run;
-
-static char *
-text_at(uint64 row, int col)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col);
-}
-
-static bool
-bool_at(uint64 row, int col)
-{
-	bool		isnull;
-
-	return DatumGetBool(es_spi_get(row, col, &isnull)) && !isnull;
-}
-
-static int
-int_at(uint64 row, int col)
-{
-	bool		isnull;
-	Datum		d = es_spi_get(row, col, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(d);
-}
 
 /* load_tenant reads and share-locks what a brake on the tenant writes. */
 static bool
@@ -261,7 +62,7 @@ load_tenant(const pg_uuid_t *id, Tenant *t)
 	t->id = *id;
 	if (es_spi_run(&tenant, SPI_OK_SELECT, &value, NULL) == 0)
 		return false;
-	t->mode = code_of(modes, lengthof(modes), text_at(0, 1));
+	t->mode = sender_mode(text_at(0, 1));
 	t->dry_run = bool_at(0, 2);
 	t->frozen = bool_at(0, 3);
 	t->paused = bool_at(0, 4);
@@ -269,7 +70,7 @@ load_tenant(const pg_uuid_t *id, Tenant *t)
 	n = es_spi_run(&channel, SPI_OK_SELECT, &value, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		int			c = code_of(channels, lengthof(channels), text_at(i, 1));
+		int			c = sender_channel(text_at(i, 1));
 
 		t->channel_enabled[c] = bool_at(i, 2);
 		t->channel_paused[c] = bool_at(i, 3);
@@ -290,8 +91,8 @@ load_campaigns(Datum tenant, int *n)
 		"  WHERE d.tenant_id = $1 AND d.campaign_id > due.campaign_id"
 		"  ORDER BY d.campaign_id LIMIT 1)"
 		" FROM due WHERE due.campaign_id IS NOT NULL)"
-		" SELECT c.campaign_id, c.status, c.sender_enabled,"
-		" c.risk_paused_at IS NOT NULL, c.dry_run, c.policy_version"
+		" SELECT c.campaign_id, c.status, c.sender_enabled, c.risk_paused_at IS NOT NULL,"
+		" c.dry_run, c.policy_version, c.brake_index::int4"
 		" FROM due JOIN entrestate.campaigns c"
 		" ON c.tenant_id = $1 AND c.campaign_id = due.campaign_id"
 		" FOR SHARE OF c", 1, {UUIDOID}};
@@ -314,6 +115,7 @@ load_campaigns(Datum tenant, int *n)
 		result[i].risk_paused = bool_at(i, 4);
 		result[i].dry_run = bool_at(i, 5);
 		result[i].policy_version = int_at(i, 6);
+		result[i].brake_index = int_at(i, 7);
 	}
 	return result;
 }
@@ -329,9 +131,11 @@ facts_of(const Tenant *t, const Campaign *c, const Run *r)
 	f.campaign = c->state;
 	f.sender_enabled = c->sender_enabled;
 	f.risk_paused = c->risk_paused;
+	f.brake_index = c->brake_index;
 	f.dry_run = t->dry_run || c->dry_run;
 	if (r != NULL)
 	{
+		f.lead = r->facts;
 		f.cursor = r->cursor;
 		f.steps = r->has_step ? r->cursor + 1 + (r->next_delay != NULL) : r->cursor;
 		f.channel = r->channel;
@@ -356,19 +160,23 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 	  int batch, int *n)
 {
 	static EsPlan plan = {
-		"SELECT d.campaign_id, d.lead_id, d.due_at, r.version, r.cursor::int4, r.status,"
+		"SELECT d.campaign_id, d.lead_id, d.due_at, r.version, r.cursor::int4,"
 		" r.run_seq, r.attempt::int4, r.sent_steps::int4,"
 		" r.next_at IS DISTINCT FROM d.due_at OR r.status NOT IN ('pending', 'running'),"
 		" s.channel, s.template_id, s.template_version, nx.delay,"
-		" a.address_norm IS NOT NULL, a.unusable_reason IS NOT NULL, l.time_zone"
+		" a.address_norm IS NOT NULL, a.unusable_reason IS NOT NULL, l.time_zone, g.score,"
+		LEAD_FACTS
 		" FROM (SELECT x.* FROM unnest($2) AS c(campaign_id) CROSS JOIN LATERAL ("
-		"   SELECT q.campaign_id, q.due_at, q.lead_id FROM entrestate.sender_due q"
-		"   WHERE q.tenant_id = $1 AND q.campaign_id = c.campaign_id AND q.due_at <= $3"
-		"   ORDER BY q.due_at, q.lead_id LIMIT $4) x"
+		"   SELECT w.campaign_id, w.due_at, w.lead_id FROM entrestate.sender_due w"
+		"   WHERE w.tenant_id = $1 AND w.campaign_id = c.campaign_id AND w.due_at <= $3"
+		"   ORDER BY w.due_at, w.lead_id LIMIT $4) x"
 		"  ORDER BY x.due_at, x.campaign_id, x.lead_id LIMIT $4) d"
 		" JOIN entrestate.sender_runs r ON r.tenant_id = $1"
 		"  AND r.campaign_id = d.campaign_id AND r.lead_id = d.lead_id"
 		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = d.lead_id"
+		" JOIN entrestate.sender_sequences q ON q.tenant_id = $1"
+		"  AND q.campaign_id = d.campaign_id AND q.version = r.version"
+		" LEFT JOIN entrestate.lead_scores g ON g.tenant_id = $1 AND g.lead_id = d.lead_id"
 		" LEFT JOIN entrestate.sender_steps s ON s.tenant_id = $1"
 		"  AND s.campaign_id = d.campaign_id AND s.version = r.version AND s.step = r.cursor"
 		" LEFT JOIN entrestate.sender_steps nx ON nx.tenant_id = $1"
@@ -398,7 +206,7 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 		return NULL;
 
 	values[0] = UUIDPGetDatum(&t->id);
-	values[1] = makeArrayResult(open.state[0], CurrentMemoryContext);
+	values[1] = columns_array(&open, 0);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = Int32GetDatum(batch);
 	*n = es_spi_run(&plan, SPI_OK_SELECT, values, NULL);
@@ -414,275 +222,33 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 		campaign = DatumGetUUIDP(es_spi_get(i, 1, &isnull));
 		for (int k = 0; k < ncampaigns; k++)
 			if (memcmp(&campaigns[k].id, campaign, UUID_LEN) == 0)
-				r->campaign = &campaigns[k];
+				r->campaign = campaigns[k];
 		r->lead = *DatumGetUUIDP(es_spi_get(i, 2, &isnull));
 		r->due_at = DatumGetTimestampTz(es_spi_get(i, 3, &isnull));
 		r->version = int_at(i, 4);
 		r->cursor = int_at(i, 5);
-		r->status = text_at(i, 6);
-		r->run_seq = int_at(i, 7);
-		r->attempt = int_at(i, 8);
-		r->sent_steps = int_at(i, 9);
-		r->stale = bool_at(i, 10);
-		channel = text_at(i, 11);
+		r->run_seq = int_at(i, 6);
+		r->attempt = int_at(i, 7);
+		r->sent_steps = int_at(i, 8);
+		r->stale = bool_at(i, 9);
+		r->due = true;
+		channel = text_at(i, 10);
 		r->has_step = channel != NULL;
 		if (r->has_step)
 		{
-			r->channel = code_of(channels, lengthof(channels), channel);
-			r->template_id = es_spi_get(i, 12, &isnull);
-			r->template_version = int_at(i, 13);
+			r->channel = sender_channel(channel);
+			r->template_id = es_spi_get(i, 11, &isnull);
+			r->template_version = int_at(i, 12);
 		}
-		d = es_spi_get(i, 14, &isnull);
+		d = es_spi_get(i, 13, &isnull);
 		r->next_delay = isnull ? NULL : DatumGetIntervalP(d);
-		r->contact = !bool_at(i, 15) ? CONTACT_MISSING :
-			bool_at(i, 16) ? CONTACT_UNUSABLE : CONTACT_USABLE;
-		r->zone = text_at(i, 17);
+		r->contact = !bool_at(i, 14) ? CONTACT_MISSING :
+			bool_at(i, 15) ? CONTACT_UNUSABLE : CONTACT_USABLE;
+		r->zone = text_at(i, 16);
+		r->score = int_at(i, 17);
+		lead_facts_at(i, 18, &r->facts);
 	}
 	return runs;
-}
-
-/* ----- writing --------------------------------------------------------- */
-
-typedef struct Batch
-{
-	Tenant	   *tenant;
-	TimestampTz now;
-	Columns		due_done;		/* campaign, due_at, lead */
-	Columns		due_next;		/* campaign, due_at, lead */
-	Columns		events;
-	Columns		intents;
-	Columns		runs;
-} Batch;
-
-static void
-batch_init(Batch *b, Tenant *t, TimestampTz now)
-{
-	static const Oid due[] = {UUIDOID, TIMESTAMPTZOID, UUIDOID};
-	static const Oid events[] = {UUIDOID, UUIDOID, INT2OID, INT4OID, INT2OID,
-		INT2OID, INT2OID, INT2OID, INT2OID, TIMESTAMPTZOID, INT4OID, INT4OID,
-	INT4OID};
-	static const Oid intents[] = {UUIDOID, UUIDOID, INT2OID, INT2OID, TEXTOID,
-	TEXTOID, UUIDOID, INT4OID};
-	static const Oid runs[] = {UUIDOID, UUIDOID, INT2OID, TEXTOID, TEXTOID,
-	TIMESTAMPTZOID, INT4OID, INT2OID, INT2OID, BOOLOID, BOOLOID};
-
-	b->tenant = t;
-	b->now = now;
-	columns_init(&b->due_done, lengthof(due), due);
-	columns_init(&b->due_next, lengthof(due), due);
-	columns_init(&b->events, lengthof(events), events);
-	columns_init(&b->intents, lengthof(intents), intents);
-	columns_init(&b->runs, lengthof(runs), runs);
-}
-
-static void
-add_due(Columns *c, const Run *r, TimestampTz at)
-{
-	columns_add(c, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 1, TimestampTzGetDatum(at), false);
-	columns_add(c, 2, UUIDPGetDatum(&r->lead), false);
-}
-
-/* add_event records an event; next is NULL when the run waits for nothing. */
-static void
-add_event(Batch *b, Run *r, SenderEventType type, SenderReason reason,
-		  SenderMode mode, const TimestampTz *next)
-{
-	Columns    *c = &b->events;
-	bool		step = type != EVENT_RUN_DONE && r->has_step;
-
-	r->run_seq++;
-	columns_add(c, 0, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 2, Int16GetDatum(type), false);
-	columns_add(c, 3, Int32GetDatum(r->run_seq), false);
-	columns_add(c, 4, Int16GetDatum(r->cursor), !step);
-	columns_add(c, 5, Int16GetDatum(r->attempt), !step);
-	columns_add(c, 6, Int16GetDatum(mode), false);
-	columns_add(c, 7, Int16GetDatum(r->channel), !step);
-	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
-	columns_add(c, 9, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
-	columns_add(c, 10, Int32GetDatum(r->version), false);
-	columns_add(c, 11, Int32GetDatum(r->template_version), !step);
-	columns_add(c, 12, Int32GetDatum(r->campaign->policy_version), false);
-}
-
-static void
-add_intent(Batch *b, const Run *r, const char *status, const char *provider)
-{
-	Columns    *c = &b->intents;
-
-	columns_add(c, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 2, Int16GetDatum(r->cursor), false);
-	columns_add(c, 3, Int16GetDatum(r->attempt), false);
-	columns_add(c, 4, CStringGetTextDatum(status), false);
-	columns_add(c, 5, CStringGetTextDatum(provider), false);
-	columns_add(c, 6, r->template_id, false);
-	columns_add(c, 7, Int32GetDatum(r->template_version), false);
-}
-
-static void
-add_run(Batch *b, const Run *r, const char *status, SenderMode mode,
-		const TimestampTz *next, SenderReason reason, bool outcome, bool ended)
-{
-	Columns    *c = &b->runs;
-
-	columns_add(c, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 2, Int16GetDatum(r->cursor), false);
-	columns_add(c, 3, CStringGetTextDatum(status), false);
-	columns_add(c, 4, CStringGetTextDatum(word_of(modes, lengthof(modes), mode)), false);
-	columns_add(c, 5, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
-	columns_add(c, 6, Int32GetDatum(r->run_seq), false);
-	columns_add(c, 7, Int16GetDatum(r->sent_steps), false);
-	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
-	columns_add(c, 9, BoolGetDatum(outcome), false);
-	columns_add(c, 10, BoolGetDatum(ended), false);
-}
-
-/*
- * step_outcome records the outcome of the step at the cursor and moves the
- * cursor on; the last outcome also ends the run.
- */
-static void
-step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason,
-			 SenderMode mode)
-{
-	TimestampTz next = 0;
-	bool		last = r->next_delay == NULL;
-
-	if (!last)
-		next = es_add_delay(b->now, r->next_delay,
-							es_zone(r->zone ? r->zone : b->tenant->zone));
-	add_event(b, r, type, reason, mode, last ? NULL : &next);
-	if (type == EVENT_STEP_SENT)
-		r->sent_steps++;
-	r->cursor++;
-	if (last)
-	{
-		add_event(b, r, EVENT_RUN_DONE, REASON_COMPLETED, mode, NULL);
-		add_run(b, r, "done", mode, NULL, REASON_COMPLETED, true, true);
-	}
-	else
-	{
-		add_run(b, r, "running", mode, &next, REASON_NONE, true, false);
-		add_due(&b->due_next, r, next);
-	}
-}
-
-static SenderEventType
-suppression_of(SenderReason reason)
-{
-	switch (reason)
-	{
-		case REASON_CAMPAIGN_ENDED:
-			return EVENT_SUPPRESSED_CAMPAIGN_ENDED;
-		default:
-			elog(ERROR, "reason %d ends no run", reason);
-	}
-}
-
-/* apply carries a decision out; false when the run stays as it is. */
-static bool
-apply(Batch *b, Run *r, SenderDecision d)
-{
-	SenderMode	mode = b->tenant->dry_run || r->campaign->dry_run
-		? MODE_DRY_RUN : b->tenant->mode;
-
-	switch (d.action)
-	{
-		case ACTION_HOLD:
-			return false;
-		case ACTION_TERMINATE:
-			add_event(b, r, suppression_of(d.reason), d.reason, mode, NULL);
-			add_run(b, r, "suppressed", mode, NULL, d.reason, false, true);
-			break;
-		case ACTION_DONE:
-			add_event(b, r, EVENT_RUN_DONE, d.reason, mode, NULL);
-			add_run(b, r, "done", mode, NULL, d.reason, false, true);
-			break;
-		case ACTION_SKIP:
-			step_outcome(b, r, EVENT_STEP_SKIPPED, d.reason, mode);
-			break;
-		case ACTION_SIMULATE:
-			step_outcome(b, r, EVENT_STEP_SIMULATED, d.reason, mode);
-			break;
-		case ACTION_ADMIT:
-			if (b->tenant->mode == MODE_SANDBOX)
-			{
-				add_intent(b, r, "sent", "sandbox");
-				step_outcome(b, r, EVENT_STEP_SENT, REASON_NONE, mode);
-			}
-			else
-			{
-				/* the run waits on the intent; its outcome will move it on */
-				add_intent(b, r, "ready", "none");
-				add_run(b, r, "running", mode, NULL, REASON_NONE, false, false);
-			}
-			break;
-	}
-	add_due(&b->due_done, r, r->due_at);
-	return true;
-}
-
-static void
-batch_write(Batch *b)
-{
-	static EsPlan due_done = {
-		"DELETE FROM entrestate.sender_due d USING unnest($2, $3, $4) AS u(c, at, l)"
-		" WHERE d.tenant_id = $1 AND d.campaign_id = u.c AND d.due_at = u.at"
-		" AND d.lead_id = u.l",
-	4, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID}};
-	static EsPlan due_next = {
-		"INSERT INTO entrestate.sender_due (tenant_id, campaign_id, due_at, lead_id)"
-		" SELECT $1, u.c, u.at, u.l FROM unnest($2, $3, $4) AS u(c, at, l)",
-	4, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID}};
-	static EsPlan events = {
-		"INSERT INTO entrestate.sender_events (tenant_id, recorded_at, decided_at,"
-		" lead_id, campaign_id, type, run_seq, step, attempt, mode, channel, reason,"
-		" next_at, sequence_version, template_version, policy_version)"
-		" SELECT $1, entrestate.clock_now(), entrestate.clock_now(), u.*"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) AS u",
-		14, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT4ARRAYOID,
-			INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID,
-			TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}};
-	static EsPlan intents = {
-		"INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step,"
-		" attempt, status, provider, template_id, template_version, mode, channel,"
-		" not_before, created_at, started_at, final_at)"
-		" SELECT $1, u.c, u.l, u.step, u.attempt, u.status, u.provider, u.template,"
-		" u.version, t.mode, s.channel, entrestate.clock_now(), entrestate.clock_now(),"
-		" CASE WHEN u.status = 'sent' THEN entrestate.clock_now() END,"
-		" CASE WHEN u.status = 'sent' THEN entrestate.clock_now() END"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)"
-		"  AS u(c, l, step, attempt, status, provider, template, version)"
-		" JOIN entrestate.tenants t ON t.tenant_id = $1"
-		" JOIN entrestate.templates s ON s.tenant_id = $1 AND s.template_id = u.template"
-		"  AND s.version = u.version",
-		9, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID, INT4ARRAYOID}};
-	static EsPlan runs = {
-		"UPDATE entrestate.sender_runs r SET cursor = u.cursor, status = u.status,"
-		" mode = u.mode, next_at = u.next_at, first_due_at = u.next_at, run_seq = u.seq,"
-		" sent_steps = u.sent, reason = u.reason, updated_at = entrestate.clock_now(),"
-		" attempt = CASE WHEN u.outcome THEN 0 ELSE r.attempt END,"
-		" deferrals = CASE WHEN u.outcome THEN 0 ELSE r.deferrals END,"
-		" last_outcome_at = CASE WHEN u.outcome THEN entrestate.clock_now() ELSE r.last_outcome_at END,"
-		" ended_at = CASE WHEN u.ended THEN entrestate.clock_now() END"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-		"  AS u(c, l, cursor, status, mode, next_at, seq, sent, reason, outcome, ended)"
-		" WHERE r.tenant_id = $1 AND r.campaign_id = u.c AND r.lead_id = u.l",
-		12, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, TEXTARRAYOID,
-			TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
-		INT2ARRAYOID, BOOLARRAYOID, BOOLARRAYOID}};
-	Datum		tenant = UUIDPGetDatum(&b->tenant->id);
-
-	columns_run(&b->intents, &intents, SPI_OK_INSERT, tenant);
-	columns_run(&b->events, &events, SPI_OK_INSERT, tenant);
-	columns_run(&b->runs, &runs, SPI_OK_UPDATE, tenant);
-	columns_run(&b->due_done, &due_done, SPI_OK_DELETE, tenant);
-	columns_run(&b->due_next, &due_next, SPI_OK_INSERT, tenant);
 }
 
 /* ----- entry points ---------------------------------------------------- */
@@ -762,14 +328,20 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 
 		if (runs[i].stale)
 		{
-			add_due(&b.due_done, &runs[i], runs[i].due_at);
+			batch_due_done(&b, &runs[i]);
 			continue;
 		}
-		f = facts_of(&tenant, runs[i].campaign, &runs[i]);
-		if (apply(&b, &runs[i], sender_decide(&f)))
+		f = facts_of(&tenant, &runs[i].campaign, &runs[i]);
+		if (batch_apply(&b, &runs[i], sender_decide(&f)))
 			decided++;
+		/* its ticket stands in the way of the lead's next run in this batch */
+		if (runs[i].ended && (runs[i].facts.hot || runs[i].facts.replied))
+			for (int j = i + 1; j < nruns; j++)
+				if (memcmp(&runs[j].lead, &runs[i].lead, UUID_LEN) == 0)
+					runs[j].facts.handoff = true;
 	}
 	batch_write(&b);
+	batch_open_tickets(&b);
 
 done:
 	SPI_finish();

@@ -213,9 +213,50 @@ COMMENT ON COLUMN entrestate.sender_events.sequence_version IS 'The run''s seque
 COMMENT ON COLUMN entrestate.sender_events.template_version IS 'The template''s version.';
 COMMENT ON COLUMN entrestate.sender_events.policy_version IS 'The campaign''s policy version.';
 
+CREATE TABLE entrestate.handoff_tickets (
+  tenant_id uuid NOT NULL,
+  ticket_id uuid NOT NULL,
+  lead_id uuid NOT NULL,
+  campaign_id uuid,
+  status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'taken', 'resolved')),
+  reason text NOT NULL CHECK (char_length(reason) BETWEEN 1 AND 100),
+  opened_by text NOT NULL,
+  opened_at timestamptz NOT NULL,
+  taken_by text COLLATE "C",
+  taken_at timestamptz,
+  first_touch_at timestamptz,
+  resolved_by text,
+  resolved_at timestamptz,
+  outcome text CHECK (char_length(outcome) BETWEEN 1 AND 100),
+  PRIMARY KEY (tenant_id, ticket_id),
+  FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
+  FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id),
+  CHECK ((status = 'taken') <= (taken_by IS NOT NULL)),
+  CHECK ((status = 'resolved') = (resolved_at IS NOT NULL))
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX handoff_tickets_open ON entrestate.handoff_tickets (lead_id, tenant_id) WHERE status <> 'resolved';
+CREATE INDEX handoff_tickets_lead ON entrestate.handoff_tickets (lead_id, tenant_id, opened_at);
+CREATE INDEX handoff_tickets_status ON entrestate.handoff_tickets (status, tenant_id, opened_at, ticket_id);
+COMMENT ON TABLE entrestate.handoff_tickets IS 'Leads that a person takes over; one that is not resolved ends all automation for the lead.';
+COMMENT ON COLUMN entrestate.handoff_tickets.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.handoff_tickets.ticket_id IS 'Id, a time-ordered UUID.';
+COMMENT ON COLUMN entrestate.handoff_tickets.lead_id IS 'Lead; at most one ticket of a lead is not resolved.';
+COMMENT ON COLUMN entrestate.handoff_tickets.campaign_id IS 'Campaign it came from, if any.';
+COMMENT ON COLUMN entrestate.handoff_tickets.status IS 'open, taken or resolved; transitions() says what follows what.';
+COMMENT ON COLUMN entrestate.handoff_tickets.reason IS 'hot, replied, or what a person or the chat agent gave.';
+COMMENT ON COLUMN entrestate.handoff_tickets.opened_by IS 'Who opened it: a user''s id, or system.';
+COMMENT ON COLUMN entrestate.handoff_tickets.opened_at IS 'When.';
+COMMENT ON COLUMN entrestate.handoff_tickets.taken_by IS 'Who has it.';
+COMMENT ON COLUMN entrestate.handoff_tickets.taken_at IS 'Since when.';
+COMMENT ON COLUMN entrestate.handoff_tickets.first_touch_at IS 'When somebody first took it: the time to first touch is this less opened_at.';
+COMMENT ON COLUMN entrestate.handoff_tickets.resolved_by IS 'Who resolved it.';
+COMMENT ON COLUMN entrestate.handoff_tickets.resolved_at IS 'When.';
+COMMENT ON COLUMN entrestate.handoff_tickets.outcome IS 'What came of it.';
+
 SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
 SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
 SELECT entrestate.protect('sender_steps', 'tenant');
 SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
 SELECT entrestate.protect('sender_due', 'global');
 SELECT entrestate.protect('sender_events', 'events', by_month => true);
+SELECT entrestate.protect('handoff_tickets', 'tenant', 'handoff', 'status');

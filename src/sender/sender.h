@@ -143,6 +143,19 @@ typedef enum ContactState
 	CONTACT_USABLE
 } ContactState;
 
+/* What the decision looks at of the lead: gates 3 to 6. */
+typedef struct LeadFacts
+{
+	bool		handoff;		/* a ticket is open, or was opened since the run began */
+	bool		closed;			/* booked or lost */
+	bool		merged;
+	bool		opted_out;
+	bool		complained;
+	bool		erased;			/* asked to be */
+	bool		hot;
+	bool		replied;		/* since the run began, and the sequence stops on it */
+} LeadFacts;
+
 /* Everything the decision looks at. */
 typedef struct SenderFacts
 {
@@ -151,6 +164,8 @@ typedef struct SenderFacts
 	CampaignState campaign;
 	bool		sender_enabled;
 	bool		risk_paused;
+	LeadFacts	lead;
+	int			brake_index;	/* step from which a hot lead ends the run */
 	int			cursor;			/* index of the step to decide */
 	int			steps;			/* steps of the run's version */
 	SenderChannel channel;		/* of the step at cursor */
@@ -177,5 +192,7 @@ typedef struct SenderDecision
 } SenderDecision;
 
 extern SenderDecision sender_decide(const SenderFacts *f);
+extern bool sender_decide_end(const LeadFacts *f, int cursor, int brake_index,
+							  SenderDecision *d);
 
 #endif

@@ -921,7 +921,8 @@ PG_FUNCTION_INFO_V1(tenancy_require);
  * the capability, and raises otherwise: the first line of every function that
  * works for a tenant.  The order is the documents': who are you, may you here,
  * then everything else, so that nobody learns what exists by asking.
- * Capabilities that end in ".read" are allowed while the tenant is frozen.
+ * Capabilities that end in ".read" are allowed while the tenant is frozen, and
+ * lead.restrain: a frozen tenant still records opt-outs and complaints.
  */
 Datum
 tenancy_require(PG_FUNCTION_ARGS)
@@ -945,7 +946,8 @@ tenancy_require(PG_FUNCTION_ARGS)
 				 errdetail("The capability %s is needed.", capability),
 				 errhint("entrestate.capabilities() lists who may do what.")));
 	if (c->frozen && !(n > 5 && strcmp(capability + n - 5, ".read") == 0) &&
-		strcmp(capability, "tenant.freeze") != 0)
+		strcmp(capability, "tenant.freeze") != 0 &&
+		strcmp(capability, "lead.restrain") != 0)
 		ereport(ERROR,
 				(errcode(es_errcode(ES_TENANT_FROZEN)),
 				 errmsg("the tenant is frozen"),

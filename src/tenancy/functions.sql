@@ -94,6 +94,7 @@ BEGIN
   INSERT INTO entrestate.tenants (tenant_id, name, mode, time_zone, currency, plan, created_at, updated_at)
   VALUES (t, tenant_create.name, tenant_create.mode, tenant_create.time_zone,
           tenant_create.currency, tenant_create.plan, entrestate.clock_now(), entrestate.clock_now());
+  INSERT INTO entrestate.tenant_ids (tenant_id) VALUES (t);
   INSERT INTO entrestate.members (tenant_id, user_id, role, added_by, created_at)
   VALUES (t, owner, 'owner', owner, entrestate.clock_now());
   INSERT INTO entrestate.tenant_channels (tenant_id, channel)
@@ -107,6 +108,18 @@ $$;
 COMMENT ON FUNCTION tenant_create(text, text, text, text, text, text) IS
 'Makes a tenant and its first owner (a user id of the outside), in dry run and with every channel off; returns its id. mode (live or sandbox) never changes. For entrestate_authenticator. Errors: 22004, 22023, 54000. (E1, C10)';
 GRANT EXECUTE ON FUNCTION tenant_create(text, text, text, text, text, text) TO entrestate_authenticator;
+
+CREATE FUNCTION tenant_next(after uuid DEFAULT NULL) RETURNS uuid
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+  -- a tenant's own row is seen in its own context only
+  SELECT t.tenant_id FROM entrestate.tenant_ids t
+  WHERE t.tenant_id > coalesce(after, '00000000-0000-0000-0000-000000000000') ORDER BY t.tenant_id LIMIT 1
+$$;
+COMMENT ON FUNCTION tenant_next(uuid) IS
+'The next tenant by id; NULL at the end. For entrestate_worker, which works tenant by tenant.';
+
+GRANT EXECUTE ON FUNCTION tenant_next(uuid) TO entrestate_worker;
 
 CREATE FUNCTION context_enter_system(tenant uuid) RETURNS void
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tenancy_enter_system';
@@ -123,7 +136,8 @@ COMMENT ON FUNCTION tenant_get() IS
 'The context''s tenant with its settings and flags. (E1)';
 
 CREATE FUNCTION tenant_update(name text DEFAULT NULL, time_zone text DEFAULT NULL,
-  plan text DEFAULT NULL, dry_run boolean DEFAULT NULL) RETURNS void
+  plan text DEFAULT NULL, dry_run boolean DEFAULT NULL, country text DEFAULT NULL,
+  opt_out_scope text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
@@ -138,6 +152,14 @@ BEGIN
   IF time_zone IS NOT NULL THEN
     PERFORM entrestate.arg_time_zone('time_zone', time_zone);
   END IF;
+  IF country IS NOT NULL AND country !~ '^[A-Z]{2}$' THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'country is not an ISO 3166 code', NULL,
+      'Write two capital letters such as CA or AE.');
+  END IF;
+  IF opt_out_scope IS NOT NULL THEN
+    PERFORM entrestate.require('safety.manage');
+    PERFORM entrestate.arg_choice('opt_out_scope', opt_out_scope, ARRAY['all', 'channel']);
+  END IF;
   IF dry_run IS NOT NULL THEN
     PERFORM entrestate.require('safety.manage');
   END IF;
@@ -148,20 +170,24 @@ BEGIN
       time_zone = coalesce(tenant_update.time_zone, s.time_zone),
       plan = coalesce(tenant_update.plan, s.plan),
       dry_run = coalesce(tenant_update.dry_run, s.dry_run),
+      country = coalesce(tenant_update.country, s.country),
+      opt_out_scope = coalesce(tenant_update.opt_out_scope, s.opt_out_scope),
       policy_version = s.policy_version + 1,
       updated_at = entrestate.clock_now()
   WHERE s.tenant_id = t;
+  PERFORM entrestate.policy_changed(t);
   PERFORM entrestate.activity_add('tenant.updated', 'tenant', t::text);
   IF dry_run IS NOT NULL AND dry_run <> was THEN
     PERFORM entrestate.activity_add('safety.dry_run.toggled', 'tenant', t::text, NULL,
       jsonb_build_object('dryRun', dry_run));
   END IF;
   PERFORM entrestate.audit_add('tenant.update', 'tenant', t::text,
-    jsonb_strip_nulls(jsonb_build_object('timeZone', time_zone, 'plan', plan, 'dryRun', dry_run)));
+    jsonb_strip_nulls(jsonb_build_object('timeZone', time_zone, 'plan', plan, 'dryRun', dry_run,
+      'country', country, 'optOutScope', opt_out_scope)));
 END
 $$;
-COMMENT ON FUNCTION tenant_update(text, text, text, boolean) IS
-'Changes settings of the context''s tenant; NULL leaves one as it is. Capabilities: tenant.update, and safety.manage for dry_run, billing.manage for plan. (E1, C10)';
+COMMENT ON FUNCTION tenant_update(text, text, text, boolean, text, text) IS
+'Changes settings of the context''s tenant; NULL leaves one as it is. country: whose rules read national phone numbers. opt_out_scope: whether a STOP ends all channels (all) or its own (channel). Capabilities: tenant.update, and safety.manage for dry_run and opt_out_scope, billing.manage for plan. Errors: 22023, 54000. (E1, C10)';
 
 CREATE FUNCTION tenant_flag(capability text, what text, reason text, set_it boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -187,6 +213,7 @@ BEGIN
     WHERE tenant_id = t AND (paused_at IS NULL) = set_it RETURNING true INTO done;
   END IF;
   IF done THEN
+    PERFORM entrestate.policy_changed(t);
     PERFORM entrestate.activity_add(
       format('tenant.%s', CASE WHEN set_it THEN what WHEN what = 'frozen' THEN 'unfrozen' ELSE 'resumed' END),
       'tenant', t::text);
@@ -243,6 +270,7 @@ BEGIN
     paused_at = CASE WHEN paused THEN coalesce(c.paused_at, entrestate.clock_now())
                      WHEN NOT paused THEN NULL ELSE c.paused_at END
   WHERE c.tenant_id = t AND c.channel = channel_set.channel;
+  PERFORM entrestate.policy_changed(t);
   PERFORM entrestate.activity_add('safety.channel_toggled', 'tenant', t::text, NULL,
     jsonb_strip_nulls(jsonb_build_object('channel', channel, 'enabled', enabled, 'paused', paused)));
   PERFORM entrestate.audit_add('channel.set', 'channel', channel,
@@ -373,7 +401,7 @@ RETURN ARRAY['login.succeeded', 'login.failed', 'login.blocked', 'logout', 'sess
 COMMENT ON FUNCTION login_event_types() IS
 'The 18 sign-in events that login_record() takes. (E10)';
 
-GRANT EXECUTE ON FUNCTION tenant_get(), tenant_update(text, text, text, boolean),
+GRANT EXECUTE ON FUNCTION tenant_get(), tenant_update(text, text, text, boolean, text, text),
   tenant_freeze(text), tenant_unfreeze(), tenant_pause(text), tenant_resume(),
   channel_set(text, boolean, boolean), member_add(text, text), member_update(text, text),
   member_remove(text), capabilities(), login_event_types()

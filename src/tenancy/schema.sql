@@ -13,6 +13,8 @@ CREATE TABLE entrestate.tenants (
   paused_reason text,
   dry_run boolean NOT NULL DEFAULT true,
   quiet_hours jsonb,
+  country text CHECK (country ~ '^[A-Z]{2}$'),
+  opt_out_scope text NOT NULL DEFAULT 'all' CHECK (opt_out_scope IN ('all', 'channel')),
   policy_version integer NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
@@ -32,9 +34,17 @@ COMMENT ON COLUMN entrestate.tenants.paused_at IS 'Since when automation is paus
 COMMENT ON COLUMN entrestate.tenants.paused_reason IS 'Why it is paused.';
 COMMENT ON COLUMN entrestate.tenants.dry_run IS 'Decisions are rehearsed, nothing is sent. New tenants start so. (C10)';
 COMMENT ON COLUMN entrestate.tenants.quiet_hours IS 'Local hours in which nothing is sent; part of the sender''s window.';
+COMMENT ON COLUMN entrestate.tenants.country IS 'ISO 3166 code whose rules read national phone numbers; NULL: only international ones are taken. (A7)';
+COMMENT ON COLUMN entrestate.tenants.opt_out_scope IS 'What a STOP ends: all channels and the lead''s runs (all), or the addresses of its own channel (channel).';
 COMMENT ON COLUMN entrestate.tenants.policy_version IS 'Grows with every change of the tenant''s settings; decisions refer to it.';
 COMMENT ON COLUMN entrestate.tenants.created_at IS 'When the tenant was made.';
 COMMENT ON COLUMN entrestate.tenants.updated_at IS 'When a setting last changed.';
+
+CREATE TABLE entrestate.tenant_ids (
+  tenant_id uuid PRIMARY KEY
+);
+COMMENT ON TABLE entrestate.tenant_ids IS 'The ids of all tenants. Read across tenants by the workers, which go from tenant to tenant.';
+COMMENT ON COLUMN entrestate.tenant_ids.tenant_id IS 'Tenant.';
 
 -- COLLATE "C" on key texts: the context looks rows up past SQL, by the index.
 CREATE TABLE entrestate.members (
@@ -76,7 +86,7 @@ CREATE TABLE entrestate.role_capabilities (
 );
 COMMENT ON TABLE entrestate.role_capabilities IS 'Which role within a tenant has which capability. (C1, E1)';
 COMMENT ON COLUMN entrestate.role_capabilities.role IS 'Role within the tenant.';
-COMMENT ON COLUMN entrestate.role_capabilities.capability IS 'Capability: <noun>.<verb>; those that end in .read are allowed while the tenant is frozen.';
+COMMENT ON COLUMN entrestate.role_capabilities.capability IS 'Capability: <noun>.<verb>; those that end in .read, and lead.restrain, are allowed while the tenant is frozen.';
 
 -- Each capability with the roles that have it: the union of the documents'
 -- matrices (docs/decisions.md).
@@ -98,6 +108,19 @@ SELECT r, c.capability FROM (VALUES
   ('lead.read',        '{owner,admin,operator,closer,member,viewer}'),
   ('lead.create',      '{owner,admin,operator,closer,member}'),
   ('lead.update',      '{owner,admin,operator,closer,member}'),
+  ('lead.import',      '{owner,admin,operator,member}'),
+  ('lead.merge',       '{owner,admin,operator}'),
+  ('lead.grade',       '{owner,admin}'),
+  ('lead.restrain',    '{owner,admin,operator,closer,member}'),
+  ('lead.cool',        '{owner,admin,closer}'),
+  ('agent.read',       '{owner,admin,operator,closer,member,viewer}'),
+  ('agent.manage',     '{owner,admin,operator}'),
+  ('audience.read',    '{owner,admin,operator,closer,member,viewer}'),
+  ('audience.signal',  '{owner,admin,operator,closer,member}'),
+  ('audience.manage',  '{owner,admin}'),
+  ('handoff.read',     '{owner,admin,operator,closer,member,viewer}'),
+  ('handoff.open',     '{owner,admin,operator,closer,member}'),
+  ('handoff.take',     '{owner,admin,operator,closer}'),
   ('sequence.manage',  '{owner,admin,operator,member}'),
   ('template.manage',  '{owner,admin,operator,member}'),
   ('template.approve', '{owner,admin}'),
@@ -106,6 +129,7 @@ SELECT r, c.capability FROM (VALUES
 ) AS c(capability, roles), unnest(c.roles) AS r;
 
 SELECT entrestate.protect('tenants', 'tenant');
+SELECT entrestate.protect('tenant_ids', 'global');
 SELECT entrestate.protect('members', 'tenant');
 SELECT entrestate.protect('tenant_channels', 'tenant');
 SELECT entrestate.protect('role_capabilities', 'catalog');
