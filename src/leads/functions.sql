@@ -171,16 +171,57 @@ $$;
 COMMENT ON FUNCTION arg_attribution(jsonb) IS
 'Internal: returns an attribution {campaign_id, form, landing_page, referrer, utm, click_ids}, or raises 22023 or 54000.';
 
-CREATE FUNCTION lead_attribute_to(tenant uuid, lead uuid, campaign uuid, attribution jsonb, resolved_by text) RETURNS boolean
+CREATE FUNCTION lead_resolve(tenant uuid, campaign uuid, attribution jsonb, OUT campaign_id uuid, OUT resolved_by text,
+  OUT candidates uuid[])
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: it looks, raises, locks.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  campaign_id := coalesce(campaign, (attribution ->> 'campaign_id')::uuid);
+  resolved_by := 'campaign_id';
+  IF campaign_id IS NULL THEN
+    SELECT r.campaign_id, r.resolved_by, r.candidates INTO campaign_id, resolved_by, candidates
+    FROM entrestate.campaign_resolve(tenant, attribution) r;
+    IF campaign_id IS NULL THEN
+      RETURN;
+    END IF;
+  END IF;
+  -- In share mode: what makes the campaign's sender able to start runs waits
+  -- for this attribution, or this one waits and sees it, so none is missed.
+  -- Before the lead: lock order.
+  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = lead_resolve.campaign_id FOR SHARE;
+  IF NOT FOUND THEN
+    PERFORM entrestate.raise('NOT_FOUND', 'there is no such campaign', NULL,
+      'entrestate.campaign_list() lists the tenant''s campaigns.');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION lead_resolve(uuid, uuid, jsonb) IS
+'Internal: the campaign that is named, or that an attribution leads to, locked in share mode; none when it is unresolved or ambiguous (candidates). Raises P0002 for one that is not there. (B8)';
+
+CREATE FUNCTION lead_attribute_to(tenant uuid, lead uuid, campaign uuid, attribution jsonb, resolved_by text, candidates uuid[]) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   at timestamptz := entrestate.clock_now();
 BEGIN
-  -- In share mode: what makes the campaign's sender able to start runs waits
-  -- for this attribution, or this one waits and sees it. So none is missed.
-  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = campaign FOR SHARE;
+  IF campaign IS NULL AND attribution = '{}' THEN
+    RETURN false;
+  ELSIF campaign IS NULL THEN
+    -- listed, never guessed; the same twice is listed once
+    INSERT INTO entrestate.unresolved_attributions (tenant_id, attribution_id, lead_id, attribution, reason, resolved_by, candidates, created_at)
+    SELECT tenant, entrestate.uuid_v7(), lead, lead_attribute_to.attribution,
+      CASE WHEN cardinality(lead_attribute_to.candidates) > 1 THEN 'ambiguous' ELSE 'unresolved' END,
+      lead_attribute_to.resolved_by, lead_attribute_to.candidates, at
+    WHERE NOT EXISTS (SELECT FROM entrestate.unresolved_attributions u WHERE u.lead_id = lead AND u.tenant_id = tenant
+      AND u.settled_at IS NULL AND u.attribution = lead_attribute_to.attribution);
+    RETURN NULL;
+  ELSIF lead_attribute_to.resolved_by = 'campaign_id' THEN
+    -- a person's word settles what was open
+    UPDATE entrestate.unresolved_attributions u SET settled_at = at
+    WHERE u.lead_id = lead AND u.tenant_id = tenant AND u.settled_at IS NULL;
+  END IF;
   INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at,
     form, landing_page, referrer, utm, click_ids, resolved_by)
   VALUES (tenant, lead, campaign, at, attribution ->> 'form', attribution ->> 'landing_page', attribution ->> 'referrer',
@@ -194,56 +235,23 @@ BEGIN
   RETURN entrestate.sender_start_runs(tenant, campaign, ARRAY[lead]) > 0;
 END
 $$;
-COMMENT ON FUNCTION lead_attribute_to(uuid, uuid, uuid, jsonb, text) IS
-'Internal: attributes a locked lead to a campaign, once and for ever, and starts its run where the campaign''s sender can; returns whether a run began. (B3, B8)';
-
-CREATE FUNCTION lead_resolve(tenant uuid, lead uuid, campaign uuid, attribution jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE
--- PL/pgSQL: it looks, then writes.
-SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  named uuid := coalesce(campaign, (attribution ->> 'campaign_id')::uuid);
-  r record;
-BEGIN
-  IF named IS NOT NULL THEN
-    IF NOT EXISTS (SELECT FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = named) THEN
-      PERFORM entrestate.raise('NOT_FOUND', 'there is no such campaign', NULL,
-        'entrestate.campaign_list() lists the tenant''s campaigns.');
-    END IF;
-    -- a person's word settles what was open
-    UPDATE entrestate.unresolved_attributions u SET settled_at = entrestate.clock_now()
-    WHERE u.tenant_id = tenant AND u.lead_id = lead AND u.settled_at IS NULL;
-    RETURN entrestate.lead_attribute_to(tenant, lead, named, attribution, 'campaign_id');
-  ELSIF attribution = '{}' THEN
-    RETURN false;
-  END IF;
-  SELECT * INTO r FROM entrestate.campaign_resolve(tenant, attribution);
-  IF r.campaign_id IS NOT NULL THEN
-    RETURN entrestate.lead_attribute_to(tenant, lead, r.campaign_id, attribution, r.resolved_by);
-  END IF;
-  -- listed, never guessed; the same form twice is listed once
-  INSERT INTO entrestate.unresolved_attributions (tenant_id, attribution_id, lead_id, attribution, reason, resolved_by, candidates, created_at)
-  SELECT tenant, entrestate.uuid_v7(), lead, lead_resolve.attribution,
-    CASE WHEN cardinality(r.candidates) > 1 THEN 'ambiguous' ELSE 'unresolved' END, r.resolved_by, r.candidates, entrestate.clock_now()
-  WHERE NOT EXISTS (SELECT FROM entrestate.unresolved_attributions u WHERE u.tenant_id = tenant AND u.lead_id = lead
-    AND u.settled_at IS NULL AND u.attribution = lead_resolve.attribution);
-  RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION lead_resolve(uuid, uuid, uuid, jsonb) IS
-'Internal: attributes a locked lead to the campaign that is named or that the attribution leads to; returns whether a run began, NULL when it is unresolved or ambiguous, which is listed. (B8)';
+COMMENT ON FUNCTION lead_attribute_to(uuid, uuid, uuid, jsonb, text, uuid[]) IS
+'Internal: attributes a locked lead to what lead_resolve() said, once and for ever, and starts its run where the campaign''s sender can; returns whether a run began, NULL when it is unresolved or ambiguous, which is listed. (B3, B8)';
 
 CREATE FUNCTION lead_attribute(lead uuid, campaign uuid DEFAULT NULL, attribution jsonb DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
-  t uuid := entrestate.lead_require(lead, 'lead.create');
+  t uuid := entrestate.require('lead.create');
   a jsonb := entrestate.arg_attribution(attribution);
+  r record;
 BEGIN
-  IF campaign IS NULL AND a = '{}' THEN
-    PERFORM entrestate.raise('MISSING_INPUT', 'campaign or attribution is needed');
+  IF lead IS NULL OR campaign IS NULL AND a = '{}' THEN
+    PERFORM entrestate.raise('MISSING_INPUT', 'lead, and campaign or attribution, are needed');
   END IF;
-  RETURN entrestate.lead_resolve(t, lead, campaign, a);
+  r := entrestate.lead_resolve(t, campaign, a);
+  PERFORM entrestate.lead_require(lead, 'lead.create');
+  RETURN entrestate.lead_attribute_to(t, lead, r.campaign_id, a, r.resolved_by, r.candidates);
 END
 $$;
 COMMENT ON FUNCTION lead_attribute(uuid, uuid, jsonb) IS
@@ -280,10 +288,10 @@ BEGIN
   PERFORM entrestate.arg_rows(max_rows);
   FOR u IN SELECT x.attribution_id, x.lead_id, x.attribution FROM entrestate.unresolved_attributions x
            WHERE x.tenant_id = t AND x.settled_at IS NULL ORDER BY x.tenant_id, x.attribution_id LIMIT max_rows FOR UPDATE SKIP LOCKED LOOP
-    SELECT * INTO r FROM entrestate.campaign_resolve(t, u.attribution);
+    r := entrestate.lead_resolve(t, NULL, u.attribution);
     CONTINUE WHEN r.campaign_id IS NULL;
     PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = u.lead_id FOR NO KEY UPDATE;
-    PERFORM entrestate.lead_attribute_to(t, entrestate.lead_follow(t, u.lead_id), r.campaign_id, u.attribution, r.resolved_by);
+    PERFORM entrestate.lead_attribute_to(t, entrestate.lead_follow(t, u.lead_id), r.campaign_id, u.attribution, r.resolved_by, NULL);
     UPDATE entrestate.unresolved_attributions x SET settled_at = entrestate.clock_now()
     WHERE x.tenant_id = t AND x.attribution_id = u.attribution_id;
     n := n + 1;
@@ -369,6 +377,7 @@ DECLARE
   addresses text[];
   norms text[];
   p record;
+  r record;
   l uuid;
 BEGIN
   PERFORM entrestate.arg_text('full_name', full_name, 200, 0), entrestate.arg_text('company', company, 200, 0),
@@ -383,11 +392,7 @@ BEGIN
     PERFORM entrestate.arg_time_zone('time_zone', time_zone);
   END IF;
   PERFORM entrestate.arg_choice('consent', c, ARRAY['email', 'sms', 'whatsapp']) FROM unnest(consent) c;
-  IF campaign IS NOT NULL AND NOT EXISTS (SELECT FROM entrestate.campaigns c
-       WHERE c.tenant_id = t AND c.campaign_id = campaign) THEN
-    PERFORM entrestate.raise('NOT_FOUND', 'there is no such campaign', NULL,
-      'entrestate.campaign_list() lists the tenant''s campaigns.');
-  END IF;
+  r := entrestate.lead_resolve(t, campaign, a);
   SELECT array_agg(v.kind), array_agg(btrim(v.address)), array_agg(v.norm) INTO kinds, addresses, norms
   FROM (VALUES ('email', email, email_norm), ('phone', phone, phone_norm)) v(kind, address, norm) WHERE v.norm IS NOT NULL;
   SELECT * INTO p FROM entrestate.lead_place(t, full_name, company, coalesce(kinds, '{}'), coalesce(addresses, '{}'), coalesce(norms, '{}'),
@@ -396,15 +401,15 @@ BEGIN
   IF p.same_call THEN
     RETURN l;
   ELSIF NOT p.is_new THEN
-    RETURN entrestate.lead_return(t, l, full_name, email, email_norm, phone, phone_norm, company, campaign, a,
-      source, idempotency_key, fields, consent);
+    RETURN entrestate.lead_return(t, l, full_name, email, email_norm, phone, phone_norm, company, r.campaign_id, a, r.resolved_by,
+      r.candidates, source, idempotency_key, fields, consent);
   END IF;
   PERFORM entrestate.leads_index(t, ARRAY[l]);
   INSERT INTO entrestate.lead_consents (tenant_id, lead_id, channel, recorded_at, status, source, given_at)
   SELECT DISTINCT t, l, c, at, 'granted', lead_create.source, at FROM unnest(consent) c;
-  PERFORM entrestate.activity_add('lead.created', 'lead', l::text, campaign,
+  PERFORM entrestate.activity_add('lead.created', 'lead', l::text, r.campaign_id,
     jsonb_build_object('source', source));
-  PERFORM entrestate.lead_resolve(t, l, campaign, a);
+  PERFORM entrestate.lead_attribute_to(t, l, r.campaign_id, a, r.resolved_by, r.candidates);
   RETURN l;
 END
 $$;
@@ -412,7 +417,8 @@ COMMENT ON FUNCTION lead_create(text, text, text, text, uuid, jsonb, text, text,
 'Records a lead from a form, a chat or the API and attributes it to a campaign (named, or found by attribution {form, landing_page, referrer, utm, click_ids}), which starts its run; returns its id. A lead with this email or phone is that lead: what it lacks is filled in, and from source form it is a resubmission, which is a signal. The same idempotency_key again returns the same lead and does nothing. phone is international or, with country (or the tenant''s), national. consent: channels the person agreed to. Capability: lead.create. Errors: 22004, 22023, 54000, P0002. (A7, B8)';
 
 CREATE FUNCTION lead_return(t uuid, lead uuid, full_name text, email text, email_norm text, phone text, phone_norm text,
-  company text, campaign uuid, attribution jsonb, source text, idempotency_key text, custom jsonb, consent text[]) RETURNS uuid
+  company text, campaign uuid, attribution jsonb, resolved_by text, candidates uuid[], source text, idempotency_key text, custom jsonb,
+  consent text[]) RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: one after the other.
 SET search_path = pg_catalog, pg_temp AS $$
@@ -429,7 +435,7 @@ BEGIN
   SELECT t, lead, v.kind, btrim(v.address), v.norm,
     NOT EXISTS (SELECT FROM entrestate.lead_contacts x WHERE x.tenant_id = t AND x.lead_id = lead AND x.kind = v.kind AND x.is_primary), at
   FROM (VALUES ('email', email, email_norm), ('phone', phone, phone_norm)) v(kind, address, norm)
-  WHERE v.norm IS NOT NULL
+  WHERE v.norm IS NOT NULL ORDER BY v.norm
   ON CONFLICT ON CONSTRAINT lead_contacts_address DO NOTHING;
   UPDATE entrestate.leads l SET full_name = coalesce(l.full_name, lead_return.full_name), company = coalesce(l.company, lead_return.company),
     custom = lead_return.custom || l.custom, updated_at = at
@@ -438,7 +444,7 @@ BEGIN
   INSERT INTO entrestate.lead_consents (tenant_id, lead_id, channel, recorded_at, status, source, given_at)
   SELECT DISTINCT t, lead, x, at, 'granted', lead_return.source, at FROM unnest(consent) x
   ON CONFLICT ON CONSTRAINT lead_consents_pkey DO NOTHING;
-  PERFORM entrestate.lead_resolve(t, lead, campaign, attribution);
+  PERFORM entrestate.lead_attribute_to(t, lead, campaign, attribution, lead_return.resolved_by, lead_return.candidates);
   PERFORM entrestate.activity_add('lead.returned', 'lead', lead::text, coalesce(campaign, c), jsonb_build_object('source', source));
   IF source = 'form' THEN
     PERFORM entrestate.signals_store(t, ARRAY[lead], ARRAY['form_resubmission'], NULL, ARRAY[coalesce(campaign, c)],
@@ -447,7 +453,7 @@ BEGIN
   RETURN lead;
 END
 $$;
-COMMENT ON FUNCTION lead_return(uuid, uuid, text, text, text, text, text, text, uuid, jsonb, text, text, jsonb, text[]) IS
+COMMENT ON FUNCTION lead_return(uuid, uuid, text, text, text, text, text, text, uuid, jsonb, text, uuid[], text, text, jsonb, text[]) IS
 'Internal: what lead_create() does with a lead that is there already: fills in what it lacks, attributes it, and counts a form as a resubmission, once per idempotency_key. (A7, B9)';
 
 CREATE FUNCTION lead_get(lead uuid) RETURNS jsonb

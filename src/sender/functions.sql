@@ -172,10 +172,11 @@ BEGIN
       created_at, updated_at)
     SELECT tenant, able.campaign_id, l.lead_id, able.version, able.mode, d.due_at, d.due_at,
       entrestate.clock_now(), entrestate.clock_now()
-    FROM able CROSS JOIN unnest(leads) AS u(lead_id)
-    -- OFFSET 0: by its key, whatever the statistics of a table just filled say
+    FROM able CROSS JOIN (SELECT DISTINCT v.id FROM unnest(leads) AS v(id) ORDER BY 1) AS u(lead_id)
+    -- In share mode: who brakes the lead waits, and finds the run. A query
+    -- that locks stays by itself: by its key, whatever the statistics say.
     CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x
-      WHERE x.tenant_id = tenant AND x.lead_id = u.lead_id OFFSET 0) l
+      WHERE x.tenant_id = tenant AND x.lead_id = u.lead_id FOR SHARE) l
     CROSS JOIN LATERAL (SELECT entrestate.delay_add(entrestate.clock_now(), able.delay,
       coalesce(l.time_zone, able.time_zone)) AS due_at) d
     WHERE NOT l.handoff_open AND l.status NOT IN ('booked', 'lost') AND l.merged_into IS NULL
