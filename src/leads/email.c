@@ -149,8 +149,10 @@ local_allowed(const char *s, int len)
 		{
 			pg_wchar	w = char_at(s + i, true);
 
+			/* the last two are < and > with a stroke */
 			if (in_ranges(w, unseen, lengthof(unseen)) ||
-				in_ranges(w, spaces, lengthof(spaces)))
+				in_ranges(w, spaces, lengthof(spaces)) ||
+				w == 0x226E || w == 0x226F)
 				return false;
 			i += pg_utf_mblen((const unsigned char *) s + i);
 			continue;
@@ -201,7 +203,7 @@ local_normalise(const char *s, int len)
 {
 	char	   *local;
 
-	/* before it is composed too: < and a stroke become one character */
+	/* before it is composed too: < and a stroke are one character then */
 	if (!local_allowed(s, len))
 		return NULL;
 	if (all_ascii(s, len))
@@ -263,18 +265,25 @@ domain_allowed(const char *s)
 static char *
 domain_normalise(const char *s, int len)
 {
-	char	   *domain = pnstrdup(s, len);
+	char	   *domain;
 
-	if (!all_ascii(s, len))
+	if (all_ascii(s, len))
+		domain = pnstrdup(s, len);
+	else
 	{
+		char	   *given = nfc(s, len);
 		char	   *ascii = NULL;
 		char		copy[MAX_ADDRESS + 1];
 		bool		fits = false;
 
-		/* UTS 46, non-transitional, as browsers do it */
-		if (idn2_to_ascii_8z(domain, &ascii,
-							 IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL |
-							 IDN2_USE_STD3_ASCII_RULES) == IDN2_OK)
+		/*
+		 * UTS 46, non-transitional, as browsers do it.  Not with
+		 * IDN2_USE_STD3_ASCII_RULES: libidn2 then leaves out what these rules
+		 * forbid, and bü_cher.ch would become bücher.ch, another's
+		 * domain.  Here it stays, and domain_allowed() finds it.
+		 */
+		if (idn2_to_ascii_8z(given, &ascii,
+							 IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK)
 			fits = strlcpy(copy, ascii, sizeof(copy)) < sizeof(copy);
 		/* it is malloc'd: no error may come before this */
 		idn2_free(ascii);
