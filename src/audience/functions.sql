@@ -270,21 +270,19 @@ CREATE FUNCTION lead_direct(tenant uuid, lead uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  warming integer := (entrestate.score_settings_of(tenant) ->> 'warmingThreshold')::integer;
 BEGIN
   -- The lead's row is locked by now: whoever changes the score updates the
   -- lead after it, so the score that is read here is the last one, or its
   -- writer comes after us.
   UPDATE entrestate.leads l SET direction = d.direction, updated_at = entrestate.clock_now()
-  FROM entrestate.lead_directions(tenant, ARRAY[lead], warming) d
+  FROM entrestate.lead_directions(tenant, ARRAY[lead]) d
   WHERE l.tenant_id = tenant AND l.lead_id = lead AND l.direction <> d.direction;
 END
 $$;
 COMMENT ON FUNCTION lead_direct(uuid, uuid) IS
 'Internal: sets a lead''s direction anew, when something besides a signal may have changed it. (B9)';
 
-CREATE FUNCTION lead_directions(tenant uuid, leads uuid[], warming integer) RETURNS TABLE (lead_id uuid, direction text)
+CREATE FUNCTION lead_directions(tenant uuid, leads uuid[]) RETURNS TABLE (lead_id uuid, direction text)
 LANGUAGE plpgsql STABLE
 -- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
@@ -294,15 +292,17 @@ BEGIN
     WHEN l.complained_at IS NOT NULL OR l.opted_out_at IS NOT NULL OR EXISTS (SELECT FROM entrestate.lead_contacts c
       WHERE c.tenant_id = tenant AND c.lead_id = l.lead_id AND c.is_primary AND c.unusable_reason = 'hard_bounce') THEN 'RISK'
     WHEN l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY'
-    WHEN s.score >= warming THEN 'WARMING'
+    -- as the score: by the settings that it was made with
+    WHEN s.score >= coalesce(f.warming_threshold, (SELECT d.warming_threshold FROM entrestate.score_defaults() d)) THEN 'WARMING'
     WHEN cardinality(s.counted_kinds) > 0 THEN 'EXPLORING'
     ELSE 'NOISE' END
   FROM unnest(lead_directions.leads) AS u(id)
   JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = u.id
-  LEFT JOIN entrestate.lead_scores s ON s.tenant_id = tenant AND s.lead_id = u.id;
+  LEFT JOIN entrestate.lead_scores s ON s.tenant_id = tenant AND s.lead_id = u.id
+  LEFT JOIN entrestate.score_settings f ON f.tenant_id = tenant AND f.version = s.settings_version;
 END
 $$;
-COMMENT ON FUNCTION lead_directions(uuid, uuid[], integer) IS
+COMMENT ON FUNCTION lead_directions(uuid, uuid[]) IS
 'Internal: the directions of leads, first match: RISK (complained, opted out, hard bounce), READY (hot or an open handoff), WARMING (score at the warming threshold), EXPLORING (any signal in the window), NOISE. (B9, L7)';
 
 CREATE FUNCTION scores_decay_tenant(tenant uuid, batch integer DEFAULT 1000) RETURNS integer
@@ -343,7 +343,7 @@ BEGIN
   SELECT array_agg(aged.lead_id ORDER BY aged.lead_id) INTO done FROM aged;
   PERFORM FROM entrestate.leads l WHERE l.tenant_id = tenant AND l.lead_id = ANY (done) ORDER BY l.lead_id FOR NO KEY UPDATE;
   UPDATE entrestate.leads l SET direction = d.direction, updated_at = at
-  FROM entrestate.lead_directions(tenant, done, (s ->> 'warmingThreshold')::integer) d
+  FROM entrestate.lead_directions(tenant, done) d
   WHERE l.tenant_id = tenant AND l.lead_id = d.lead_id AND l.direction <> d.direction;
   RETURN coalesce(cardinality(done), 0);
 END

@@ -110,8 +110,11 @@ CREATE FUNCTION search_words(input text) RETURNS text[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(array_agg(DISTINCT left(w, 40)), '{}')
-  FROM regexp_split_to_table(CASE WHEN input ~ '^[[:ascii:]]*$' THEN lower(input)
-    ELSE lower(regexp_replace(normalize(input, NFKD), '[\u0300-\u036f]', '', 'g')) END, '[^[:alnum:]]+') w
+  -- what separates words is listed: which characters are letters depends on
+  -- the database's locale
+  FROM regexp_split_to_table(lower(CASE WHEN input ~ '^[\x01-\x7f]*$' THEN input
+      ELSE regexp_replace(normalize(input, NFKD), '[\u0300-\u036f]', '', 'g') END),
+    CASE WHEN input ~ '^[\x01-\x7f]*$' THEN '[^a-z0-9]+' ELSE '[\x01-\x2f\x3a-\x60\x7b-\u00bf\u2000-\u206f\u3000-\u303f]+' END) w
   WHERE w <> ''
 $$;
 COMMENT ON FUNCTION search_words(text) IS
@@ -570,11 +573,11 @@ BEGIN
     WHERE l.tenant_id = $1 AND l.lead_id < $2 AND l.merged_into IS NULL %s %s %s %s %s
     ORDER BY l.lead_id DESC LIMIT $3$q$,
     CASE WHEN found IS NOT NULL THEN 'AND l.lead_id = ANY ($4)' END,
-    CASE WHEN with_status IS NOT NULL THEN format('AND l.status = %L', with_status) END,
+    CASE WHEN with_status IS NOT NULL THEN 'AND l.status = $8' END,
     CASE WHEN campaign IS NOT NULL THEN 'AND l.campaign_id = $5' END,
     CASE WHEN owner IS NOT NULL THEN 'AND l.owner_id = $6' END,
     CASE WHEN tag IS NOT NULL THEN 'AND l.lead_id IN (SELECT g.lead_id FROM entrestate.lead_tags g WHERE g.tag = $7 AND g.tenant_id = $1)' END)
-  USING t, upto, max_rows, found, campaign, owner, lower(btrim(tag));
+  USING t, upto, max_rows, found, campaign, owner, lower(btrim(tag)), with_status;
 END
 $$;
 COMMENT ON FUNCTION lead_search(text, text, uuid, text, text, uuid, integer) IS
@@ -769,11 +772,16 @@ DECLARE
   at timestamptz := entrestate.clock_now();
   l entrestate.leads;
 BEGIN
+  SELECT * INTO l FROM entrestate.leads x WHERE x.tenant_id = tenant AND x.lead_id = lead;
+  -- twice is once
+  IF (CASE what WHEN 'opted_out' THEN l.opted_out_at WHEN 'complained' THEN l.complained_at ELSE l.erasure_requested_at END) IS NOT NULL THEN
+    RETURN;
+  END IF;
   UPDATE entrestate.leads x SET updated_at = at,
     opted_out_at = CASE WHEN what = 'opted_out' THEN coalesce(x.opted_out_at, at) ELSE x.opted_out_at END,
     complained_at = CASE WHEN what = 'complained' THEN coalesce(x.complained_at, at) ELSE x.complained_at END,
     erasure_requested_at = CASE WHEN what = 'erasure.requested' THEN coalesce(x.erasure_requested_at, at) ELSE x.erasure_requested_at END
-  WHERE x.tenant_id = tenant AND x.lead_id = lead RETURNING * INTO l;
+  WHERE x.tenant_id = tenant AND x.lead_id = lead;
   PERFORM entrestate.lead_direct(tenant, lead);
   PERFORM entrestate.activity_add('lead.' || what, 'lead', lead::text, l.campaign_id);
   PERFORM entrestate.audit_add('lead.' || what, 'lead', lead::text, '{}');
@@ -1300,6 +1308,8 @@ DECLARE
   at_what jsonb[] := '{}';
   at_by text[] := '{}';
 BEGIN
+  -- lock order: the campaign before leads
+  PERFORM FROM entrestate.campaigns k WHERE k.tenant_id = t AND k.campaign_id = campaign FOR SHARE;
   SELECT s.time_zone, coalesce(lead_import_rows.country, s.country) INTO zone, c FROM entrestate.tenants s WHERE s.tenant_id = t;
   FOR i IN 1 .. coalesce(cardinality(rows), 0) LOOP
     x := entrestate.import_check(row_nos[i], rows[i], problems[i], t, zone, c, campaign);

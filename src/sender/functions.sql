@@ -327,13 +327,15 @@ CREATE FUNCTION sender_start(campaign uuid, lead uuid) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
-  t uuid := entrestate.lead_require(lead, 'sender.operate');
+  t uuid := entrestate.require('sender.operate');
   reason text;
 BEGIN
+  -- lock order: the campaign before the lead
+  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id = campaign FOR SHARE;
+  PERFORM entrestate.lead_require(lead, 'sender.operate');
   IF NOT EXISTS (SELECT FROM entrestate.lead_attributions a WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.lead_id = lead) THEN
     PERFORM entrestate.raise('NOT_FOUND', 'the lead is not attributed to this campaign', NULL, 'lead_attribute() attributes it.');
   END IF;
-  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id = campaign FOR SHARE;
   reason := entrestate.sender_unstarted(t, campaign, lead);
   -- what is only not for the sender to begin by itself, a person may begin
   IF reason IS NOT NULL AND reason NOT IN ('before_backfill', 'imported', 'may_start') THEN
