@@ -79,6 +79,7 @@ CREATE TABLE entrestate.lead_scores (
   last_signal_at timestamptz,
   expires_at timestamptz,
   signal_count integer NOT NULL,
+  count_before integer NOT NULL DEFAULT 0,
   counted_kinds smallint[] NOT NULL,
   counted_at timestamptz[] NOT NULL,
   seen bigint[] NOT NULL,
@@ -95,6 +96,7 @@ COMMENT ON COLUMN entrestate.lead_scores.settings_version IS 'Version of score_s
 COMMENT ON COLUMN entrestate.lead_scores.last_signal_at IS 'When the newest signal that counts occurred.';
 COMMENT ON COLUMN entrestate.lead_scores.expires_at IS 'When the oldest signal leaves the window and the score falls; NULL: nothing counts.';
 COMMENT ON COLUMN entrestate.lead_scores.signal_count IS 'Number of the lead''s last signal.';
+COMMENT ON COLUMN entrestate.lead_scores.count_before IS 'signal_count before the last batch: the version of the row that the batch had read.';
 COMMENT ON COLUMN entrestate.lead_scores.counted_kinds IS 'Kinds of the signals within the window, in order of time.';
 COMMENT ON COLUMN entrestate.lead_scores.counted_at IS 'Their times.';
 COMMENT ON COLUMN entrestate.lead_scores.seen IS 'Hashes of the references that have counted: a message''s open and click count once.';

@@ -11,10 +11,14 @@
  *	1. read the leads with their lead_scores row, without a lock;
  *	2. make the new state of each (score.c);
  *	3. write it where the row is still the one that was read (signal_count is
- *	   its version), or insert it where there was none.  Whoever came between
- *	   makes the lead's turn come again, with what he wrote;
+ *	   its version), or where there was none.  Whoever came between makes the
+ *	   lead's turn come again, with what he wrote;
  *	4. insert the signals, and update those leads whose direction, latch or
  *	   last reply changes.
+ *
+ * Every statement finds its rows by their keys whatever the planner thinks of a
+ * table that is not analyzed yet: LATERAL ... OFFSET 0 to read, ON CONFLICT to
+ * write.
  *
  * So signals of one lead are serial by its lead_scores row, and the latch sets
  * once.  Lock order: lead_scores, leads, sender_runs; rows in order of ids.
@@ -61,7 +65,6 @@ typedef struct Lead
 	char	   *direction;
 	bool		handoff_open;
 	int			hot_threshold;	/* the lowest of the tenant's and its campaigns' */
-	bool		has_state;
 	int			signal_count;
 	int			signal_count_read;
 	int			n;				/* counted */
@@ -166,23 +169,24 @@ array_at(uint64 row, int col, size_t size, int room, int *n)
 static void
 read_leads(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s, bool lowered)
 {
-	static EsPlan plain = {
-		"SELECT u.o, l.hot_at IS NOT NULL, l.direction, l.handoff_open, l.merged_into,"
-		" c.signal_count, c.counted_kinds, c.counted_at, c.seen, c.merged_into, c.last_signal_at, NULL::int4"
-		" FROM unnest($2, $3) AS u(lead_id, o)"
-		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = u.lead_id"
-		" LEFT JOIN entrestate.lead_scores c ON c.tenant_id = $1 AND c.lead_id = u.lead_id",
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}};
-	static EsPlan with_campaigns = {
-		"SELECT u.o, l.hot_at IS NOT NULL, l.direction, l.handoff_open, l.merged_into,"
-		" c.signal_count, c.counted_kinds, c.counted_at, c.seen, c.merged_into, c.last_signal_at,"
-		" (SELECT min(k.hot_threshold) FROM entrestate.lead_attributions a"
-		"  JOIN entrestate.campaigns k ON k.tenant_id = $1 AND k.campaign_id = a.campaign_id"
-		"  WHERE a.tenant_id = $1 AND a.lead_id = u.lead_id AND k.status IN ('draft', 'active', 'paused'))"
-		" FROM unnest($2, $3) AS u(lead_id, o)"
-		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = u.lead_id"
-		" LEFT JOIN entrestate.lead_scores c ON c.tenant_id = $1 AND c.lead_id = u.lead_id",
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}};
+#define READ(threshold) \
+		"SELECT u.o, l.hot_at IS NOT NULL, l.direction, l.handoff_open, l.merged_into," \
+		" c.signal_count, c.counted_kinds, c.counted_at, c.seen, c.merged_into, c.last_signal_at, " \
+		threshold \
+		" FROM unnest($2, $3) AS u(lead_id, o)" \
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x" \
+		"  WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id OFFSET 0) l" \
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_scores y" \
+		"  WHERE y.tenant_id = $1 AND y.lead_id = u.lead_id OFFSET 0) c ON true", \
+	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true
+	static EsPlan plain = {READ("NULL::int4")};
+	static EsPlan with_campaigns = {READ("(SELECT min(k.hot_threshold)"
+										 " FROM entrestate.lead_attributions a"
+										 " CROSS JOIN LATERAL (SELECT * FROM entrestate.campaigns z"
+										 "  WHERE z.tenant_id = $1 AND z.campaign_id = a.campaign_id OFFSET 0) k"
+										 " WHERE a.tenant_id = $1 AND a.lead_id = u.lead_id"
+										 " AND k.status IN ('draft', 'active', 'paused'))")};
+#undef READ
 	static const Oid types[] = {UUIDOID, INT4OID};
 	Columns		c;
 	int			n;
@@ -214,7 +218,6 @@ read_leads(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s, bool l
 		if (l->moved)
 			l->moved_to = *DatumGetUUIDP(d);
 		d = es_spi_get(i, 6, &isnull);
-		l->has_state = !isnull;
 		l->signal_count = isnull ? 0 : DatumGetInt32(d);
 		l->kinds = array_at(i, 7, sizeof(int16), room, &l->n);
 		l->at = array_at(i, 8, sizeof(TimestampTz), room, &l->n);
@@ -355,38 +358,35 @@ array_of(const void *values, int n, Oid type, size_t size)
 	return PointerGetDatum(a);
 }
 
-#define STATES \
-	" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)" \
-	"  AS u(lead_id, was, count, score, last_at, expires, from_n, n, from_seen, n_seen)"
-#define KINDS "$14[u.from_n + 1:u.from_n + u.n]"
-#define TIMES "$15[u.from_n + 1:u.from_n + u.n]"
-#define SEEN "$16[u.from_seen + 1:u.from_seen + u.n_seen]"
-#define STATE_ARGS 16, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, \
-	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, \
-	INT4ARRAYOID, TIMESTAMPTZOID, INT4OID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
-
 /*
- * write_states writes the new states of the leads that have (or have not) a
- * row yet; a lead is done when its row was still the one that was read.  SQL
- * has no arrays of arrays, so the leads' arrays travel end to end and are cut
- * up again by their lengths.
+ * write_states writes the new states; a lead is done when its row was still
+ * the one that was read, or when there was none and still is none.  SQL has no
+ * arrays of arrays, so the leads' arrays travel end to end and are cut up again
+ * by their lengths.
  */
 static void
-write_states(Datum tenant, Lead *leads, int nleads, bool has_state,
-			 const ScoreSettings *s, TimestampTz now)
+write_states(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s,
+			 TimestampTz now)
 {
-	static EsPlan update = {
-		"UPDATE entrestate.lead_scores c SET score = u.score, score_at = $12, settings_version = $13,"
-		" last_signal_at = u.last_at, expires_at = u.expires, signal_count = u.count,"
-		" counted_kinds = " KINDS ", counted_at = " TIMES ", seen = " SEEN STATES
-		" WHERE c.tenant_id = $1 AND c.lead_id = u.lead_id AND c.signal_count = u.was"
-		" AND c.merged_into IS NULL RETURNING c.lead_id", STATE_ARGS};
-	static EsPlan insert = {
-		"INSERT INTO entrestate.lead_scores (tenant_id, lead_id, score, score_at, settings_version,"
-		" last_signal_at, expires_at, signal_count, counted_kinds, counted_at, seen)"
-		" SELECT $1, u.lead_id, u.score, $12, $13, u.last_at, u.expires, u.count,"
-		" " KINDS ", " TIMES ", " SEEN STATES
-		" ON CONFLICT DO NOTHING RETURNING lead_id", STATE_ARGS};
+	static EsPlan upsert = {
+		"INSERT INTO entrestate.lead_scores AS c (tenant_id, lead_id, score, score_at, settings_version,"
+		" last_signal_at, expires_at, signal_count, count_before, counted_kinds, counted_at, seen)"
+		" SELECT $1, u.lead_id, u.score, $12, $13, u.last_at, u.expires, u.count, u.was,"
+		" $14[u.from_n + 1:u.from_n + u.n], $15[u.from_n + 1:u.from_n + u.n],"
+		" $16[u.from_seen + 1:u.from_seen + u.n_seen]"
+		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+		"  AS u(lead_id, was, count, score, last_at, expires, from_n, n, from_seen, n_seen)"
+		" ON CONFLICT ON CONSTRAINT lead_scores_pkey DO UPDATE SET score = EXCLUDED.score,"
+		" score_at = EXCLUDED.score_at, settings_version = EXCLUDED.settings_version,"
+		" last_signal_at = EXCLUDED.last_signal_at, expires_at = EXCLUDED.expires_at,"
+		" signal_count = EXCLUDED.signal_count, count_before = EXCLUDED.count_before,"
+		" counted_kinds = EXCLUDED.counted_kinds, counted_at = EXCLUDED.counted_at, seen = EXCLUDED.seen"
+		" WHERE c.signal_count = EXCLUDED.count_before AND c.merged_into IS NULL"
+		" RETURNING c.lead_id",
+		16, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+			TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+		INT4ARRAYOID, TIMESTAMPTZOID, INT4OID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID},
+	.generic = true};
 	static const Oid types[] = {UUIDOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, INT4OID};
 	Columns		c;
@@ -399,7 +399,7 @@ write_states(Datum tenant, Lead *leads, int nleads, bool has_state,
 	int			n;
 
 	for (int i = 0; i < nleads; i++)
-		if (!leads[i].done && leads[i].has_state == has_state)
+		if (!leads[i].done)
 		{
 			total += leads[i].n;
 			total_seen += leads[i].n_seen;
@@ -413,7 +413,7 @@ write_states(Datum tenant, Lead *leads, int nleads, bool has_state,
 	{
 		Lead	   *l = &leads[i];
 
-		if (l->done || l->has_state != has_state)
+		if (l->done)
 			continue;
 		columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
 		columns_add(&c, 1, Int32GetDatum(l->signal_count_read), false);
@@ -441,8 +441,7 @@ write_states(Datum tenant, Lead *leads, int nleads, bool has_state,
 	values[13] = array_of(all_kinds, total, INT2OID, sizeof(int16));
 	values[14] = array_of(all_at, total, TIMESTAMPTZOID, sizeof(TimestampTz));
 	values[15] = array_of(all_seen, total_seen, INT8OID, sizeof(int64));
-	n = es_spi_run(has_state ? &update : &insert,
-				   has_state ? SPI_OK_UPDATE_RETURNING : SPI_OK_INSERT_RETURNING, values, NULL);
+	n = es_spi_run(&upsert, SPI_OK_INSERT_RETURNING, values, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		bool		isnull;
@@ -466,7 +465,7 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)"
 		"  AS u(lead_id, no, at, campaign, kind, score, hot, reference)",
 		11, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID,
-		INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, INT4OID}};
+		INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
 	static const Oid types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID, UUIDOID, INT2OID, INT4OID,
 	BOOLOID, TEXTOID};
 	Columns		c;
@@ -513,42 +512,39 @@ static void
 write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 			TimestampTz now)
 {
-	/* judged again on the row as it is now: others write leads, too */
+	/*
+	 * One by one: few leads change direction.  Judged again on the row as it is
+	 * now, since others write leads, too.
+	 */
 	static EsPlan update = {
-		"UPDATE entrestate.leads l SET hot_at = CASE WHEN u.hot THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
-		" replied_at = greatest(l.replied_at, u.replied_at), updated_at = $6,"
+		"UPDATE entrestate.leads l SET hot_at = CASE WHEN $3 THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
+		" replied_at = greatest(l.replied_at, $4), updated_at = $6,"
 		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'"
-		"  WHEN u.hot OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE u.direction END"
-		" FROM unnest($2, $3, $4, $5) AS u(lead_id, hot, replied_at, direction)"
-		" WHERE l.tenant_id = $1 AND l.lead_id = u.lead_id",
-	6, {UUIDOID, UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}};
-	static const Oid types[] = {UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID};
-	Columns		c;
-	Datum		values[6];
+		"  WHEN $3 OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE $5 END"
+		" WHERE l.tenant_id = $1 AND l.lead_id = $2",
+	6, {UUIDOID, UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID}, .generic = true};
 
-	columns_init(&c, lengthof(types), types);
 	for (int i = 0; i < nleads; i++)
 	{
 		const Lead *l = &leads[i];
 		const char *direction;
+		Datum		values[6];
+		char		isnull[] = "      ";
 
 		if (!l->just_done)
 			continue;
 		direction = direction_of(l, s);
 		if (!l->newly_hot && l->replied_at == 0 && strcmp(direction, l->direction) == 0)
 			continue;
-		columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
-		columns_add(&c, 1, BoolGetDatum(l->newly_hot), false);
-		columns_add(&c, 2, TimestampTzGetDatum(l->replied_at), l->replied_at == 0);
-		columns_add(&c, 3, CStringGetTextDatum(direction), false);
+		values[0] = tenant;
+		values[1] = UUIDPGetDatum(&l->id);
+		values[2] = BoolGetDatum(l->newly_hot);
+		values[3] = TimestampTzGetDatum(l->replied_at);
+		isnull[3] = l->replied_at == 0 ? 'n' : ' ';
+		values[4] = CStringGetTextDatum(direction);
+		values[5] = TimestampTzGetDatum(now);
+		es_spi_run(&update, SPI_OK_UPDATE, values, isnull);
 	}
-	if (columns_rows(&c) == 0)
-		return;
-	values[0] = tenant;
-	for (int i = 0; i < c.n; i++)
-		values[i + 1] = columns_array(&c, i);
-	values[5] = TimestampTzGetDatum(now);
-	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
 }
 
 /* take reads the caller's arrays; occurred, campaigns and references may be NULL. */
@@ -715,8 +711,7 @@ audience_signals(PG_FUNCTION_ARGS)
 				l->skipped = true;
 			}
 		}
-		write_states(tenant, leads, nleads, true, &settings, now);
-		write_states(tenant, leads, nleads, false, &settings, now);
+		write_states(tenant, leads, nleads, &settings, now);
 		for (int i = 0; i < nleads; i++)
 		{
 			leads[i].just_done = leads[i].done && !leads[i].skipped;

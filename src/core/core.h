@@ -43,6 +43,7 @@ typedef struct EsPlan
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[24];
+	bool		generic;		/* planned once, whatever the values are */
 	SPIPlanPtr	plan;			/* kept for the life of the backend */
 } EsPlan;
 extern int	es_spi_run(EsPlan *p, int expected, Datum *values,

@@ -9,9 +9,10 @@
 #include "core/core.h"
 
 /*
- * es_spi_run executes a statement whose plan is made once per backend.  The
- * plan is set only when it is complete, so an error while preparing leaves
- * nothing half made.  Raises an internal error when the result is not what
+ * es_spi_run executes a statement that is prepared once per backend.  One that
+ * finds every row by its key in any case says "generic"; PostgreSQL would plan
+ * it at each call when it has arrays.  The plan is set only when it is
+ * complete, so an error while preparing leaves nothing half made.  Raises an internal error when the result is not what
  * the caller expects.
  */
 int
@@ -21,7 +22,8 @@ es_spi_run(EsPlan *p, int expected, Datum *values, const char *nulls)
 
 	if (p->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(p->sql, p->nargs, p->argtypes);
+		SPIPlanPtr	plan = SPI_prepare_cursor(p->sql, p->nargs, p->argtypes,
+												p->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 		if (plan == NULL)
 			elog(ERROR, "could not prepare: %s: %s",

@@ -60,10 +60,13 @@ COMMENT ON FUNCTION lead_follow(uuid, uuid) IS
 'Internal: the lead itself, or the one it was merged into; NULL: there is none.';
 
 CREATE FUNCTION address_norm(kind text, address text, country text) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE kind WHEN 'email' THEN entrestate.email_normalise(address)
-                   WHEN 'phone' THEN entrestate.phone_normalise(address, country) END
+BEGIN
+  RETURN CASE kind WHEN 'email' THEN entrestate.email_normalise(address)
+                   WHEN 'phone' THEN entrestate.phone_normalise(address, country) END;
+END
 $$;
 COMMENT ON FUNCTION address_norm(text, text, text) IS
 'Internal: a contact point normalised; NULL when it cannot be one.';
@@ -107,23 +110,31 @@ COMMENT ON FUNCTION search_key(uuid) IS
 'Internal: what stands before each of a tenant''s words in lead_texts.';
 
 CREATE FUNCTION search_words(input text) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+-- PL/pgSQL keeps the plan for the session. What separates words is listed:
+-- which characters are letters depends on the database's locale.
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(array_agg(DISTINCT left(w, 40)), '{}')
-  -- what separates words is listed: which characters are letters depends on
-  -- the database's locale
-  FROM regexp_split_to_table(lower(CASE WHEN input ~ '^[\x01-\x7f]*$' THEN input
-      ELSE regexp_replace(normalize(input, NFKD), '[\u0300-\u036f]', '', 'g') END),
-    CASE WHEN input ~ '^[\x01-\x7f]*$' THEN '[^a-z0-9]+' ELSE '[\x01-\x2f\x3a-\x60\x7b-\u00bf\u2000-\u206f\u3000-\u303f]+' END) w
-  WHERE w <> ''
+BEGIN
+  IF input ~ '[^\x01-\x7f]' THEN
+    RETURN ARRAY(SELECT DISTINCT left(w, 40)
+      FROM regexp_split_to_table(lower(regexp_replace(normalize(input, NFKD), '[\u0300-\u036f]', '', 'g')),
+        '[\x01-\x2f\x3a-\x60\x7b-\u00bf\u2000-\u206f\u3000-\u303f]+') w WHERE w <> '');
+  END IF;
+  RETURN ARRAY(SELECT DISTINCT left(w, 40) FROM regexp_split_to_table(lower(input), '[^a-z0-9]+') w WHERE w <> '');
+END
 $$;
 COMMENT ON FUNCTION search_words(text) IS
 'Internal: the words of a text: letters and digits in lower case, without accents, at most 40 characters each.';
 
 CREATE FUNCTION search_vector(tenant uuid, words text[]) RETURNS tsvector
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+-- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT array_to_tsvector(ARRAY(SELECT DISTINCT entrestate.search_key(tenant) || w FROM unnest(words) w LIMIT 200))
+DECLARE
+  key text := entrestate.search_key(tenant);
+BEGIN
+  RETURN array_to_tsvector(ARRAY(SELECT DISTINCT key || w FROM unnest(words) w LIMIT 200));
+END
 $$;
 COMMENT ON FUNCTION search_vector(uuid, text[]) IS
 'Internal: words as lead_texts keeps them.';
@@ -131,7 +142,8 @@ COMMENT ON FUNCTION search_vector(uuid, text[]) IS
 CREATE FUNCTION leads_index(tenant uuid, leads uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL keeps the plan for the session.
-SET search_path = pg_catalog, pg_temp AS $$
+-- planned once: it looks rows up by their keys, whatever the values are
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
   INSERT INTO entrestate.lead_texts AS x (tenant_id, lead_id, words)
   SELECT tenant, l.lead_id, entrestate.search_vector(tenant, entrestate.search_words(concat_ws(' ', l.full_name, l.company, c.addresses)))
@@ -311,7 +323,8 @@ CREATE FUNCTION lead_place(t uuid, full_name text, company text, kinds text[], a
   custom jsonb, time_zone text, source text, created_at timestamptz, campaign uuid, OUT lead_id uuid, OUT is_new boolean, OUT same_call boolean)
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: it looks, writes, and looks again when somebody came first.
-SET search_path = pg_catalog, pg_temp AS $$
+-- planned once: it looks rows up by their keys, whatever the values are
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   placed integer;
 BEGIN

@@ -19,6 +19,7 @@ extern "C"
 {
 #include "postgres.h"
 #include "access/detoast.h"
+#include "access/htup_details.h"	/* from 16 on VARDATA_ANY's header */
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

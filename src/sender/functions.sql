@@ -153,7 +153,8 @@ COMMENT ON FUNCTION sequence_publish(uuid, integer) IS
 CREATE FUNCTION sender_start_runs(tenant uuid, campaign uuid, leads uuid[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL keeps the plan for the session.
-SET search_path = pg_catalog, pg_temp AS $$
+-- planned once: it looks rows up by their keys, whatever the values are
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   n integer;
 BEGIN
