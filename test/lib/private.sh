@@ -73,7 +73,7 @@ es_has() {
 # Prints the Debian package that has a tool.
 es_package() {
 	case $1 in
-		gcc | make) echo build-essential ;;
+		gcc | g++ | make) echo build-essential ;;
 		server) echo "postgresql-$(es_pgversion)" ;;
 		pgxs) echo "postgresql-server-dev-$(es_pgversion)" ;;
 		extension:pg_cron) echo "postgresql-$(es_pgversion)-cron" ;;
@@ -82,6 +82,8 @@ es_package() {
 		perl:*) echo perl ;;
 		header:openssl/*) echo libssl-dev ;;
 		header:curl/*) echo libcurl4-openssl-dev ;;
+		header:idn2.h) echo libidn2-dev ;;
+		header:phonenumbers/*) echo libphonenumber-dev ;;
 		node) echo nodejs ;;
 		*) echo "$1" ;;
 	esac
@@ -250,7 +252,7 @@ es_as_user() { # "$0" "$@"
 # Builds in the copy. "check" is with assertions and without a warning; "release" is as users build.
 es_build() { # [release|check]
 	local copt="${COPT:-}"
-	es_need gcc make pgxs
+	es_need gcc g++ make pgxs header:openssl/hmac.h header:idn2.h header:phonenumbers/phonenumberutil.h
 	ES_MAKE=(make -s "PG_CONFIG=$PG_CONFIG")
 	if [ "${1:-release}" = check ]; then
 		# PostgreSQL's own headers are not clean of the three that are off

@@ -32,8 +32,8 @@ SET LOCAL client_min_messages = error;
 SELECT no_plan();
 
 -- ---------------------------------------------------------------- how they are declared
-SELECT is(provolatile || proparallel || proisstrict::text, wanted, format('%s is declared as it behaves', proname))
-FROM pg_proc JOIN (VALUES ('email_normalise', 'istrue'), ('phone_normalise', 'ssfalse')) v(name, wanted) ON proname = name
+SELECT is(format('%s%s%s', provolatile, proparallel, proisstrict), wanted, format('%s is declared as it behaves', proname))
+FROM pg_proc JOIN (VALUES ('email_normalise', 'ist'), ('phone_normalise', 'ssf')) v(name, wanted) ON proname = name
 WHERE pronamespace = 'entrestate'::regnamespace ORDER BY proname;
 
 SELECT is(entrestate.email_normalise('a@example.com') || (pg_read_file('/proc/self/maps') ~ 'libphonenumber'), 'a@example.comfalse',
@@ -60,7 +60,7 @@ INSERT INTO email (given, wanted, why) VALUES
   ('user@example.xn--p1ai', 'user@example.xn--p1ai', 'an A-label as top level domain'),
   -- both ends
   ('  a@b.ch  ', 'a@b.ch', 'spaces around'),
-  (E'\t\r\n\v\fa@b.ch\r\n', 'a@b.ch', 'ASCII white space around'),
+  (E'\t\r\n\u000B\fa@b.ch\r\n', 'a@b.ch', 'ASCII white space around'),
   (E'\u200Ba@b.ch\u200B', 'a@b.ch', 'zero-width space around'),
   (E'\u00A0a@b.ch\u00A0', 'a@b.ch', 'no-break space around'),
   (E'\uFEFFa@b.ch\uFEFF', 'a@b.ch', 'byte order mark around'),
@@ -224,16 +224,16 @@ SELECT is((SELECT string_agg(DISTINCT to_hex(i), ' ') FROM n WHERE split_part(no
   NULL, 'domains are ASCII');
 SELECT is((SELECT string_agg(to_hex(i), ' ' ORDER BY i) FROM n WHERE given LIKE 'a_@x.ch' AND i < 128 AND norm IS NOT NULL
            AND chr(i) !~ E'[A-Za-z0-9!#$%&''*+/=?^_`{|}~-]'), NULL, 'ASCII in a local part is atext alone');
-SELECT is((SELECT count(*)::integer FROM n WHERE given LIKE 'a_@x.ch' AND i < 128 AND norm IS NOT NULL), 81, 'and all of it');
+SELECT is((SELECT count(DISTINCT i)::integer FROM n WHERE given LIKE 'a_@x.ch' AND i < 128 AND norm IS NOT NULL), 81, 'and all of it');
 
 -- ---------------------------------------------------------------- email, other databases
-SELECT is(:'latin1_encoding' || ' ' || :'latin1_ascii', 'LATIN1 some.body@example.com', 'ASCII in a LATIN1 database');
-SELECT is(:'latin1_local', 'NULL', 'nothing else there: local part');
-SELECT is(:'latin1_domain', 'NULL', 'nothing else there: domain');
-SELECT is(:'latin1_space', 'NULL', 'nothing else there: ends');
-SELECT is(:'latin1_phone', '+41446681800', 'a phone number is converted from LATIN1');
-SELECT is(:'turkish_i' || ' ' || :'turkish_ascii', 'ı info@example.com', 'a Turkish database does not lower ASCII its way');
-SELECT is(:'turkish_mixed', 'iç.info@example.com', 'nor beside other letters');
+SELECT is(:'latin1_encoding'::text || ' ' || :'latin1_ascii', 'LATIN1 some.body@example.com', 'ASCII in a LATIN1 database');
+SELECT is(:'latin1_local'::text, 'NULL', 'nothing else there: local part');
+SELECT is(:'latin1_domain'::text, 'NULL', 'nothing else there: domain');
+SELECT is(:'latin1_space'::text, 'NULL', 'nothing else there: ends');
+SELECT is(:'latin1_phone'::text, '+41446681800', 'a phone number is converted from LATIN1');
+SELECT is(:'turkish_i'::text || ' ' || :'turkish_ascii', 'ı info@example.com', 'a Turkish database does not lower ASCII its way');
+SELECT is(:'turkish_mixed'::text, 'iç.info@example.com', 'nor beside other letters');
 
 -- ---------------------------------------------------------------- phone, case by case
 CREATE TEMP TABLE phone (no integer GENERATED ALWAYS AS IDENTITY, given text, country text, wanted text, why text);
@@ -296,6 +296,7 @@ INSERT INTO phone (given, country, wanted, why) VALUES
   ('011 5002 3456', 'AR', '+541150023456', 'but here'),
   ('+44 (0)20 7946 0018', NULL, '+442079460018', 'a zero in brackets'),
   ('++41446681800', NULL, '+41446681800', 'two pluses'),
+  ('+0041446681800', NULL, '+41446681800', 'plus and 00'),
   ('tel:+41-44-668-18-00', NULL, '+41446681800', 'a URL'),
   ('tel:044-668-18-00;phone-context=+41', NULL, '+41446681800', 'a URL with its context'),
   ('+800 1234 5678', NULL, '+80012345678', 'a country code of no country'),
@@ -321,7 +322,7 @@ INSERT INTO phone (given, country, wanted, why) VALUES
   ('123', 'CH', NULL, 'a short number'),
   ('117', 'CH', NULL, 'an emergency number'),
   ('000000000', 'CH', NULL, 'zeros'),
-  ('+0041446681800', NULL, NULL, 'plus and zeros'),
+  ('+1 200 555 2671', NULL, NULL, 'no such area, either'),
   ('2026-01-05', 'CH', NULL, 'a date'),
   ('+41446681800, +41446681801', NULL, NULL, 'two numbers'),
   ('a@b.ch', 'CH', NULL, 'an email address'),
