@@ -32,7 +32,10 @@ SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   changed uuid[];
 BEGIN
-  -- the lock first: a version is made of what is there when it is given
+  -- the lock first, in order of ids: a version is made of what is there when
+  -- it is given
+  PERFORM FROM entrestate.campaigns x WHERE x.tenant_id = tenant
+    AND (x.campaign_id = campaign OR campaign IS NULL AND x.status <> 'archived') ORDER BY x.campaign_id FOR NO KEY UPDATE;
   WITH c AS (
     UPDATE entrestate.campaigns x SET policy_version = x.policy_version + 1
     WHERE x.tenant_id = tenant AND (x.campaign_id = campaign OR campaign IS NULL AND x.status <> 'archived')

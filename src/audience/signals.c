@@ -672,6 +672,7 @@ audience_signals(PG_FUNCTION_ARGS)
 	{
 		Lead	   *leads = palloc0(sizeof(Lead) * left);
 		int			nleads = 0;
+		bool		moved = false;
 
 		CHECK_FOR_INTERRUPTS();
 		qsort(signals, left, sizeof(Signal), by_lead);
@@ -685,24 +686,30 @@ audience_signals(PG_FUNCTION_ARGS)
 			leads[nleads - 1].end = i + 1;
 		}
 		read_leads(tenant, leads, nleads, &settings, lowered);
+		/* sent on before anything is locked, so that the order is the ids' */
+		for (int i = 0; i < nleads; i++)
+			if (leads[i].known && leads[i].moved)
+			{
+				for (int j = leads[i].first; j < leads[i].end; j++)
+					signals[j].lead = leads[i].moved_to;
+				moved = true;
+			}
+		if (moved)
+			continue;
 		for (int i = 0; i < nleads; i++)
 		{
 			Lead	   *l = &leads[i];
 
 			l->signal_count_read = l->signal_count;
-			if (l->known && !l->moved)
+			if (l->known)
 				fold(l, signals, &settings, now);
 			else
 			{
-				/* done without a state: unknown, or to be sent on */
+				/* done without a state */
 				l->done = true;
 				l->skipped = true;
 				for (int j = l->first; j < l->end; j++)
-				{
-					signals[j].outcome = l->known ? NULL : "unknown";
-					if (l->known)
-						signals[j].lead = l->moved_to;
-				}
+					signals[j].outcome = "unknown";
 			}
 			/* nothing but repetitions: there is nothing to write */
 			if (!l->done && l->signal_count == l->signal_count_read)

@@ -57,9 +57,12 @@ typedef enum EsLock
 	ES_LOCK_MIGRATE,
 	ES_LOCK_UPKEEP,
 	ES_LOCK_EPOCH,
-	ES_LOCK_TENANT				/* one for each tenant */
+	ES_LOCK_TENANT,				/* one for each tenant */
+	ES_LOCK_ADDRESS				/* some for each tenant */
 } EsLock;
 extern void es_lock(EsLock lock);
+extern void es_lock_one_of(EsLock lock, const pg_uuid_t *id, uint8 number,
+						   bool shared);
 extern bool es_lock_try(EsLock lock, const pg_uuid_t *id);
 
 /* transitions.c */

@@ -32,6 +32,17 @@ es_lock(EsLock lock)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* es_lock_one_of waits for one of an id's locks of a kind. */
+void
+es_lock_one_of(EsLock lock, const pg_uuid_t *id, uint8 number, bool shared)
+{
+	LOCKTAG		tag;
+
+	set_tag(&tag, lock, id);
+	tag.locktag_field2 |= (uint32) number << 8;
+	(void) LockAcquire(&tag, shared ? ShareLock : ExclusiveLock, false, false);
+}
+
 /* es_lock_try takes a lock if nobody has it. */
 bool
 es_lock_try(EsLock lock, const pg_uuid_t *id)

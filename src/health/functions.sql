@@ -458,10 +458,11 @@ WITH settings AS (
 )
 SELECT 'L7', format('score of lead %s', r.lead_id), CASE
     WHEN r.the_lead IS NULL THEN 'belongs to no lead'
-    WHEN r.merged_into IS DISTINCT FROM r.lead_merged THEN 'and its lead disagree where it was merged'
+    WHEN entrestate.lead_follow(r.tenant_id, r.merged_into) IS DISTINCT FROM r.lead_merged THEN 'and its lead disagree where it was merged'
     ELSE format('is %s, its signals make %s at %s', r.score, r.right_score, r.score_at) END
 FROM remade r
-WHERE r.the_lead IS NULL OR r.merged_into IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
+-- merged on: the signals are where the lead leads to that they went to
+WHERE r.the_lead IS NULL OR entrestate.lead_follow(r.tenant_id, r.merged_into) IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
 UNION ALL
 SELECT 'L7', format('signals of lead %s', s.lead_id), format('have a gap: %s signals, the last is %s, the score has seen %s', s.n, s.last, c.signal_count)
 FROM (SELECT x.tenant_id, x.lead_id, count(*) AS n, max(x.signal_no) AS last FROM entrestate.intent_signals x GROUP BY 1, 2) s

@@ -61,6 +61,11 @@ $$;
 COMMENT ON FUNCTION address_norm(text, text, text) IS
 'Internal: a contact point normalised; NULL when it cannot be one.';
 
+CREATE FUNCTION addresses_lock(tenant uuid, norms text[]) RETURNS void
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'leads_addresses_lock';
+COMMENT ON FUNCTION addresses_lock(uuid, text[]) IS
+'Internal: waits for whoever is placing one of these addresses, with NULL any address of the tenant. Before anything else is locked, and all at once.';
+
 CREATE FUNCTION arg_address(kind text, address text, tenant uuid, country text) RETURNS text
 LANGUAGE plpgsql STABLE
 -- PL/pgSQL: it raises.
@@ -286,17 +291,26 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('lead.create');
+  ids uuid[];
   u record;
-  r record;
   n integer := 0;
 BEGIN
   PERFORM entrestate.arg_rows(max_rows);
-  FOR u IN SELECT x.attribution_id, x.lead_id, x.attribution FROM entrestate.unresolved_attributions x
-           WHERE x.tenant_id = t AND x.settled_at IS NULL ORDER BY x.tenant_id, x.attribution_id LIMIT max_rows FOR UPDATE SKIP LOCKED LOOP
-    r := entrestate.lead_resolve(t, NULL, u.attribution);
-    CONTINUE WHEN r.campaign_id IS NULL;
-    PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = u.lead_id FOR NO KEY UPDATE;
-    PERFORM entrestate.lead_attribute_to(t, entrestate.lead_follow(t, u.lead_id), r.campaign_id, u.attribution, r.resolved_by, NULL);
+  ids := ARRAY(SELECT x.attribution_id FROM entrestate.unresolved_attributions x
+    WHERE x.tenant_id = t AND x.settled_at IS NULL ORDER BY x.tenant_id, x.attribution_id LIMIT max_rows);
+  -- lock order: campaigns, leads, what belongs to them, each in order of ids
+  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id IN (
+    SELECT r.campaign_id FROM entrestate.unresolved_attributions x CROSS JOIN LATERAL entrestate.campaign_resolve(t, x.attribution) r
+    WHERE x.tenant_id = t AND x.attribution_id = ANY (ids)) ORDER BY c.campaign_id FOR SHARE;
+  PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id IN (
+    SELECT x.lead_id FROM entrestate.unresolved_attributions x CROSS JOIN LATERAL entrestate.campaign_resolve(t, x.attribution) r
+    WHERE x.tenant_id = t AND x.attribution_id = ANY (ids) AND r.campaign_id IS NOT NULL) ORDER BY l.lead_id FOR NO KEY UPDATE;
+  -- looked up again: somebody may have settled or moved one while we waited
+  FOR u IN SELECT x.attribution_id, l.lead_id, x.attribution, r.campaign_id, r.resolved_by FROM entrestate.unresolved_attributions x
+           JOIN entrestate.leads l ON l.tenant_id = t AND l.lead_id = x.lead_id AND l.merged_into IS NULL
+           CROSS JOIN LATERAL entrestate.campaign_resolve(t, x.attribution) r
+           WHERE x.tenant_id = t AND x.attribution_id = ANY (ids) AND x.settled_at IS NULL AND r.campaign_id IS NOT NULL ORDER BY x.attribution_id LOOP
+    PERFORM entrestate.lead_attribute_to(t, u.lead_id, u.campaign_id, u.attribution, u.resolved_by, NULL);
     UPDATE entrestate.unresolved_attributions x SET settled_at = entrestate.clock_now()
     WHERE x.tenant_id = t AND x.attribution_id = u.attribution_id;
     n := n + 1;
@@ -398,6 +412,7 @@ BEGIN
     PERFORM entrestate.arg_time_zone('time_zone', time_zone);
   END IF;
   PERFORM entrestate.arg_choice('consent', c, ARRAY['email', 'sms', 'whatsapp']) FROM unnest(consent) c;
+  PERFORM entrestate.addresses_lock(t, ARRAY[email_norm, phone_norm]);
   r := entrestate.lead_resolve(t, campaign, a);
   SELECT array_agg(v.kind), array_agg(btrim(v.address)), array_agg(v.norm) INTO kinds, addresses, norms
   FROM (VALUES ('email', email, email_norm), ('phone', phone, phone_norm)) v(kind, address, norm) WHERE v.norm IS NOT NULL;
@@ -432,11 +447,18 @@ DECLARE
   at timestamptz := entrestate.clock_now();
   c uuid;
 BEGIN
-  -- lock order: a resubmission may change the score, and scores come first
-  PERFORM FROM entrestate.lead_scores s WHERE s.tenant_id = t AND s.lead_id = lead FOR NO KEY UPDATE;
+  LOOP
+    -- Lock order: a resubmission changes the score, and scores come first; a
+    -- row of them, since the first signal may just be coming.
+    INSERT INTO entrestate.lead_scores (tenant_id, lead_id, score, score_at, settings_version, signal_count, counted_kinds, counted_at, seen)
+    VALUES (t, lead, 0, at, 0, 0, '{}', '{}', '{}')
+    ON CONFLICT ON CONSTRAINT lead_scores_pkey DO UPDATE SET score = EXCLUDED.score WHERE false;
+    -- merged away while we waited: the address has moved, too
+    SELECT l.merged_into INTO c FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = lead;
+    EXIT WHEN c IS NULL;
+    lead := c;
+  END LOOP;
   PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = lead FOR NO KEY UPDATE;
-  -- merged away while we waited: the address has moved, too
-  lead := entrestate.lead_follow(t, lead);
   INSERT INTO entrestate.lead_contacts (tenant_id, lead_id, kind, address, address_norm, is_primary, created_at)
   SELECT t, lead, v.kind, btrim(v.address), v.norm,
     NOT EXISTS (SELECT FROM entrestate.lead_contacts x WHERE x.tenant_id = t AND x.lead_id = lead AND x.kind = v.kind AND x.is_primary), at
@@ -680,13 +702,15 @@ CREATE FUNCTION lead_contact_add(lead uuid, kind text, address text, make_primar
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
-  t uuid := entrestate.lead_require(lead, 'lead.update');
+  t uuid := entrestate.require('lead.update');
   norm text;
   other uuid;
   first boolean;
 BEGIN
   PERFORM entrestate.arg_choice('kind', kind, ARRAY['email', 'phone']);
   norm := entrestate.arg_address(kind, entrestate.arg_text('address', address, 320), t, country);
+  PERFORM entrestate.addresses_lock(t, ARRAY[norm]);
+  PERFORM entrestate.lead_require(lead, 'lead.update');
   SELECT c.lead_id INTO other FROM entrestate.lead_contacts c
   WHERE c.address_norm = norm AND c.kind = lead_contact_add.kind AND c.tenant_id = t;
   IF other <> lead THEN
@@ -915,6 +939,11 @@ BEGIN
   PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
   PERFORM entrestate.arg_choice('reason', reason, ARRAY['opt_out', 'complaint', 'hard_bounce', 'manual']);
   norm := entrestate.arg_address(CASE channel WHEN 'email' THEN 'email' ELSE 'phone' END, entrestate.arg_text('address', address, 320), t, NULL);
+  -- the lead that has the address: what is about to be decided for it waits, or
+  -- is waited for
+  PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id IN (SELECT c.lead_id FROM entrestate.lead_contacts c
+    WHERE c.address_norm = norm AND c.tenant_id = t AND c.kind = CASE suppression_add.channel WHEN 'email' THEN 'email' ELSE 'phone' END)
+  FOR NO KEY UPDATE;
   INSERT INTO entrestate.suppressions (tenant_id, channel, address_norm, reason, source, created_by, created_at)
   VALUES (t, suppression_add.channel, norm, suppression_add.reason, 'api', entrestate.current_actor(), entrestate.clock_now())
   ON CONFLICT DO NOTHING;
@@ -1055,13 +1084,22 @@ BEGIN
   ELSIF duplicate = survivor THEN
     PERFORM entrestate.raise('INVALID_INPUT', 'a lead cannot be merged into itself');
   END IF;
+  -- what is merged already is not locked: whoever merges on has it
+  SELECT * INTO d FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = duplicate;
+  SELECT * INTO s FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = survivor;
+  IF d.merged_into = survivor AND s.merged_into IS NULL THEN
+    RETURN false;
+  ELSIF d.merged_into IS NOT NULL OR s.merged_into IS NOT NULL THEN
+    PERFORM entrestate.raise('WRONG_STATE', format('%s was merged into another lead', CASE WHEN d.merged_into IS NOT NULL THEN 'duplicate' ELSE 'survivor' END),
+      format('It is %s now.', coalesce(d.merged_into, s.merged_into)), 'Use that lead''s id.');
+  END IF;
   -- Lock order: lead_scores, leads, each in order of ids. Both get a row of
-  -- scores, so that a signal that comes meanwhile finds where to go.
+  -- scores, so that a signal that comes meanwhile finds where to go; one that
+  -- is there is locked in its turn.
   INSERT INTO entrestate.lead_scores (tenant_id, lead_id, score, score_at, settings_version, signal_count, counted_kinds, counted_at, seen)
   SELECT t, x.lead_id, 0, at, 0, 0, '{}', '{}', '{}' FROM entrestate.leads x
   WHERE x.tenant_id = t AND x.lead_id IN (duplicate, survivor) ORDER BY x.lead_id
-  ON CONFLICT DO NOTHING;
-  PERFORM FROM entrestate.lead_scores x WHERE x.tenant_id = t AND x.lead_id IN (duplicate, survivor) ORDER BY x.lead_id FOR NO KEY UPDATE;
+  ON CONFLICT ON CONSTRAINT lead_scores_pkey DO UPDATE SET score = EXCLUDED.score WHERE false;
   PERFORM FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id IN (duplicate, survivor) ORDER BY x.lead_id FOR NO KEY UPDATE;
   SELECT * INTO d FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = duplicate;
   SELECT * INTO s FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = survivor;
@@ -1141,9 +1179,8 @@ BEGIN
   WHERE x.tenant_id = t AND x.lead_id = survivor;
   UPDATE entrestate.leads x SET merged_into = survivor, handoff_at = NULL, handoff_open = false, updated_at = at
   WHERE x.tenant_id = t AND x.lead_id = duplicate;
-  -- those that were merged into the duplicate before
-  UPDATE entrestate.lead_scores x SET merged_into = survivor WHERE x.tenant_id = t
-    AND x.lead_id IN (SELECT y.lead_id FROM entrestate.leads y WHERE y.merged_into = duplicate AND y.tenant_id = t);
+  -- Those that were merged into the duplicate before. Not in lead_scores: a
+  -- signal that waited there goes on to the duplicate's, and would wait in a circle.
   UPDATE entrestate.leads x SET merged_into = survivor WHERE x.merged_into = duplicate AND x.tenant_id = t;
   DELETE FROM entrestate.lead_texts x WHERE x.tenant_id = t AND x.lead_id = duplicate;
   PERFORM entrestate.leads_index(t, ARRAY[survivor]);
@@ -1305,14 +1342,14 @@ DECLARE
   r record;
   p record;
   new_leads uuid[] := '{}';
+  old_leads uuid[] := '{}';
   at_lead uuid[] := '{}';
   at_campaign uuid[] := '{}';
   at_when timestamptz[] := '{}';
   at_what jsonb[] := '{}';
   at_by text[] := '{}';
 BEGIN
-  -- lock order: the campaign before leads
-  PERFORM FROM entrestate.campaigns k WHERE k.tenant_id = t AND k.campaign_id = campaign FOR SHARE;
+  PERFORM entrestate.addresses_lock(t, NULL);
   SELECT s.time_zone, coalesce(lead_import_rows.country, s.country) INTO zone, c FROM entrestate.tenants s WHERE s.tenant_id = t;
   FOR i IN 1 .. coalesce(cardinality(rows), 0) LOOP
     x := entrestate.import_check(row_nos[i], rows[i], problems[i], t, zone, c, campaign);
@@ -1348,8 +1385,8 @@ BEGIN
       FROM (SELECT v.*, row_number() OVER (PARTITION BY v.kind) AS o FROM unnest(x.kinds, x.addresses, x.norms) AS v(kind, address, norm)) u
       WHERE cardinality(x.norms) > 1
       ON CONFLICT ON CONSTRAINT lead_contacts_address DO NOTHING;
-      IF FOUND THEN
-        PERFORM entrestate.leads_index(t, ARRAY[p.lead_id]);
+      IF FOUND OR x.campaign_id IS NOT NULL THEN
+        old_leads := old_leads || p.lead_id;
       END IF;
     END IF;
     IF x.campaign_id IS NOT NULL THEN
@@ -1364,14 +1401,25 @@ BEGIN
     END IF;
     RETURN NEXT;
   END LOOP;
-  PERFORM entrestate.leads_index(t, new_leads);
+  -- Lock order: campaigns, in share mode, as every attribution
+  -- (lead_attribute_to() says why); then the leads that were there.
+  PERFORM FROM entrestate.campaigns k WHERE k.tenant_id = t AND k.campaign_id = ANY (at_campaign) ORDER BY k.campaign_id FOR SHARE;
+  old_leads := ARRAY(SELECT DISTINCT u.id FROM unnest(old_leads) AS u(id) ORDER BY 1);
+  LOOP
+    PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) ORDER BY l.lead_id FOR SHARE;
+    EXIT WHEN NOT EXISTS (SELECT FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) AND l.merged_into IS NOT NULL);
+    -- merged away meanwhile: what the file gave it, the other one has
+    UPDATE entrestate.lead_contacts k SET lead_id = l.merged_into, is_primary = false FROM entrestate.leads l
+    WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) AND l.merged_into IS NOT NULL AND k.tenant_id = t AND k.lead_id = l.lead_id;
+    old_leads := ARRAY(SELECT DISTINCT entrestate.lead_follow(t, u.id) FROM unnest(old_leads) AS u(id) ORDER BY 1);
+    at_lead := ARRAY(SELECT entrestate.lead_follow(t, u.id) FROM unnest(at_lead) WITH ORDINALITY AS u(id, o) ORDER BY u.o);
+  END LOOP;
+  PERFORM entrestate.leads_index(t, new_leads || old_leads);
   INSERT INTO entrestate.activity_events (tenant_id, recorded_at, id, type, entity_type, entity_id, campaign_id, actor, payload)
   SELECT t, at, entrestate.uuid_v7(), 'lead.created', 'lead', l.lead_id::text, l.campaign_id, entrestate.current_actor(),
     jsonb_build_object('source', lead_import_rows.source, 'importId', this)
   FROM unnest(new_leads) AS u(id)
   CROSS JOIN LATERAL (SELECT y.lead_id, y.campaign_id FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = u.id OFFSET 0) l;
-  -- in share mode, as every attribution: lead_attribute_to() says why
-  PERFORM FROM entrestate.campaigns k WHERE k.tenant_id = t AND k.campaign_id = ANY (at_campaign) ORDER BY k.campaign_id FOR SHARE;
   INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported)
   SELECT t, u.l, u.c, u.w, u.a ->> 'form', u.a ->> 'landing_page', u.a ->> 'referrer', coalesce(u.a -> 'utm', '{}'),
     coalesce(u.a -> 'click_ids', '{}'), u.b, true

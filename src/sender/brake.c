@@ -40,7 +40,7 @@ sender_brake(PG_FUNCTION_ARGS)
 	static EsPlan read = {
 		"SELECT r.campaign_id, r.lead_id, r.next_at, r.version, r.cursor::int4, r.run_seq, r.attempt::int4,"
 		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score," LEAD_FACTS
-		" FROM unnest($2) AS u(lead_id)"
+		" FROM (SELECT DISTINCT v.id FROM unnest($2) AS v(id)) AS u(lead_id)"
 		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = u.lead_id"
 		" JOIN entrestate.sender_runs r ON r.tenant_id = $1 AND r.lead_id = u.lead_id"
 		" JOIN entrestate.campaigns k ON k.tenant_id = $1 AND k.campaign_id = r.campaign_id"

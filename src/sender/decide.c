@@ -5,7 +5,7 @@
  * No SPI, no clock, no memory: the same facts give the same decision, in the
  * processor, in the brake, in an explanation and in a replay.  The gates are the
  * sender's, in their order, and the first that matches decides.  Here are 1 to
- * 6, 8, 10 (contact point), 11, 17 and 18; the others fit between them.
+ * 6, 8, 10 (contact point, suppression list), 11, 17 and 18; the others fit between them.
  */
 #include "postgres.h"
 
@@ -86,6 +86,8 @@ sender_decide(const SenderFacts *f)
 		return decision(ACTION_DONE, REASON_COMPLETED);
 
 	/* 10: the contact point */
+	if (f->contact == CONTACT_SUPPRESSED)
+		return decision(ACTION_SKIP, REASON_ADDRESS_SUPPRESSED);
 	if (f->contact != CONTACT_USABLE)
 	{
 		bool		missing = f->contact == CONTACT_MISSING;

@@ -14,7 +14,8 @@
  *	1. enters the tenant, as the system;
  *	2. locks, in this order, the tenant's row and its due campaigns' rows FOR
  *	   SHARE, the due runs' rows FOR NO KEY UPDATE and the leads' rows FOR
- *	   SHARE, both SKIP LOCKED: what somebody else is writing stays due.
+ *	   SHARE, both SKIP LOCKED: what somebody else is writing stays due.  What
+ *	   the decisions look at is read after the locks.
  *	   Whatever brakes (a freeze, a pause, an opt-out, a hot lead)
  *	   updates one of these rows: brake and batch are serial, and nothing is
  *	   admitted after the brake's commit (L4).  Those who brake lock in the
@@ -154,18 +155,17 @@ facts_of(const Tenant *t, const Campaign *c, const Run *r)
 	return f;
 }
 
-/* claim locks and reads the due runs of campaigns that are not held. */
+/*
+ * claim locks the due runs of campaigns that are not held, with their leads,
+ * and then reads them: two statements, so that what is read (the address, the
+ * suppression list) is what stands after whoever braked had the lead's lock.
+ */
 static Run *
 claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 	  int batch, int *n)
 {
-	static EsPlan plan = {
-		"SELECT d.campaign_id, d.lead_id, d.due_at, r.version, r.cursor::int4,"
-		" r.run_seq, r.attempt::int4, r.sent_steps::int4,"
-		" r.next_at IS DISTINCT FROM d.due_at OR r.status NOT IN ('pending', 'running'),"
-		" s.channel, s.template_id, s.template_version, nx.delay,"
-		" a.address_norm IS NOT NULL, a.unusable_reason IS NOT NULL, l.time_zone, g.score,"
-		LEAD_FACTS
+	static EsPlan lock = {
+		"SELECT d.campaign_id, d.lead_id, d.due_at"
 		" FROM (SELECT x.* FROM unnest($2) AS c(campaign_id) CROSS JOIN LATERAL ("
 		"   SELECT w.campaign_id, w.due_at, w.lead_id FROM entrestate.sender_due w"
 		"   WHERE w.tenant_id = $1 AND w.campaign_id = c.campaign_id AND w.due_at <= $3"
@@ -174,20 +174,38 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 		" JOIN entrestate.sender_runs r ON r.tenant_id = $1"
 		"  AND r.campaign_id = d.campaign_id AND r.lead_id = d.lead_id"
 		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = d.lead_id"
-		" JOIN entrestate.sender_sequences q ON q.tenant_id = $1"
-		"  AND q.campaign_id = d.campaign_id AND q.version = r.version"
-		" LEFT JOIN entrestate.lead_scores g ON g.tenant_id = $1 AND g.lead_id = d.lead_id"
-		" LEFT JOIN entrestate.sender_steps s ON s.tenant_id = $1"
-		"  AND s.campaign_id = d.campaign_id AND s.version = r.version AND s.step = r.cursor"
-		" LEFT JOIN entrestate.sender_steps nx ON nx.tenant_id = $1"
-		"  AND nx.campaign_id = d.campaign_id AND nx.version = r.version"
-		"  AND nx.step = r.cursor + 1"
-		" LEFT JOIN entrestate.lead_contacts a ON a.tenant_id = $1"
-		"  AND a.lead_id = d.lead_id AND a.is_primary"
-		"  AND a.kind = CASE s.channel WHEN 'email' THEN 'email' ELSE 'phone' END"
 		" ORDER BY d.due_at, d.campaign_id, d.lead_id"
-		" FOR NO KEY UPDATE OF r SKIP LOCKED FOR SHARE OF l SKIP LOCKED",
+		" FOR NO KEY UPDATE OF r, l SKIP LOCKED",
 	4, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZOID, INT4OID}};
+	static EsPlan read = {
+		"SELECT d.campaign_id, d.lead_id, d.due_at, r.version, r.cursor::int4,"
+		" r.run_seq, r.attempt::int4, r.sent_steps::int4,"
+		" r.next_at IS DISTINCT FROM d.due_at OR r.status NOT IN ('pending', 'running'),"
+		" s.channel, s.template_id, s.template_version, nx.delay,"
+		" a.address_norm IS NOT NULL, a.unusable_reason IS NOT NULL, p.address_norm IS NOT NULL,"
+		" l.time_zone, g.score," LEAD_FACTS
+		" FROM unnest($2, $3, $4) WITH ORDINALITY AS d(campaign_id, lead_id, due_at, o)"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1"
+		"  AND x.campaign_id = d.campaign_id AND x.lead_id = d.lead_id OFFSET 0) r"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1"
+		"  AND x.lead_id = d.lead_id OFFSET 0) l"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = $1"
+		"  AND x.campaign_id = d.campaign_id AND x.version = r.version OFFSET 0) q"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_scores x WHERE x.tenant_id = $1"
+		"  AND x.lead_id = d.lead_id OFFSET 0) g ON true"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1"
+		"  AND x.campaign_id = d.campaign_id AND x.version = r.version AND x.step = r.cursor OFFSET 0) s ON true"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1"
+		"  AND x.campaign_id = d.campaign_id AND x.version = r.version AND x.step = r.cursor + 1 OFFSET 0) nx ON true"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_contacts x WHERE x.tenant_id = $1"
+		"  AND x.lead_id = d.lead_id AND x.is_primary"
+		"  AND x.kind = CASE s.channel WHEN 'email' THEN 'email' ELSE 'phone' END OFFSET 0) a ON true"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.suppressions x WHERE x.tenant_id = $1"
+		"  AND x.channel = s.channel AND x.address_norm = a.address_norm OFFSET 0) p ON true"
+		" ORDER BY d.o",
+	4, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID}, .generic = true};
+	static const Oid due[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID};
+	Columns		claimed;
 	Columns		open;
 	Oid			uuid = UUIDOID;
 	Datum		values[4];
@@ -209,7 +227,16 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 	values[1] = columns_array(&open, 0);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = Int32GetDatum(batch);
-	*n = es_spi_run(&plan, SPI_OK_SELECT, values, NULL);
+	*n = es_spi_run(&lock, SPI_OK_SELECT, values, NULL);
+	columns_init(&claimed, lengthof(due), due);
+	for (int i = 0; i < *n; i++)
+		for (int k = 0; k < 3; k++)
+		{
+			bool		isnull;
+
+			columns_add(&claimed, k, es_spi_get(i, k + 1, &isnull), false);
+		}
+	*n = columns_run(&claimed, &read, SPI_OK_SELECT, values[0]);
 	runs = palloc0(sizeof(Run) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
@@ -243,10 +270,11 @@ claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
 		d = es_spi_get(i, 13, &isnull);
 		r->next_delay = isnull ? NULL : DatumGetIntervalP(d);
 		r->contact = !bool_at(i, 14) ? CONTACT_MISSING :
-			bool_at(i, 15) ? CONTACT_UNUSABLE : CONTACT_USABLE;
-		r->zone = text_at(i, 16);
-		r->score = int_at(i, 17);
-		lead_facts_at(i, 18, &r->facts);
+			bool_at(i, 15) ? CONTACT_UNUSABLE :
+			bool_at(i, 16) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
+		r->zone = text_at(i, 17);
+		r->score = int_at(i, 18);
+		lead_facts_at(i, 19, &r->facts);
 	}
 	return runs;
 }

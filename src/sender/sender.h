@@ -140,6 +140,7 @@ typedef enum ContactState
 {
 	CONTACT_MISSING,
 	CONTACT_UNUSABLE,
+	CONTACT_SUPPRESSED,			/* on the channel's suppression list */
 	CONTACT_USABLE
 } ContactState;
 
