@@ -418,7 +418,7 @@ COMMENT ON FUNCTION sender_verify() IS
 CREATE FUNCTION audience_verify() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
-WITH settings AS (
+WITH RECURSIVE settings AS (
   SELECT x.tenant_id, x.version, extract(epoch FROM x.score_window)::bigint AS seconds, x.hot_threshold, x.warming_threshold,
     ARRAY[x.open, x.click, x.chat_message, x.rapid_interaction, x.form_resubmission, x.reply, x.call_request, x.visit_request] AS weights
   FROM entrestate.score_settings x
@@ -427,16 +427,27 @@ WITH settings AS (
     ARRAY[d.open, d.click, d.chat_message, d.rapid_interaction, d.form_resubmission, d.reply, d.call_request, d.visit_request]
   FROM entrestate.tenants t, entrestate.score_defaults() d
 ), marker AS (
-  SELECT s.tenant_id, s.lead_id, max(s.recorded_at) AS cooled_at, max(s.signal_no) AS cooled_no
+  SELECT s.tenant_id, s.lead_id, max(s.signal_no) AS cooled_no
   FROM entrestate.intent_signals s WHERE s.kind = (SELECT k.code FROM entrestate.signal_kinds() k WHERE k.name = 'cooled') GROUP BY 1, 2
+), joined AS (
+  SELECT s.tenant_id, s.reference::uuid AS duplicate, s.lead_id, s.signal_no
+  FROM entrestate.intent_signals s WHERE s.kind = (SELECT k.code FROM entrestate.signal_kinds() k WHERE k.name = 'merged')
+), chain AS (
+  SELECT j.* FROM joined j
+  UNION ALL
+  SELECT c.tenant_id, c.duplicate, j.lead_id, j.signal_no FROM chain c JOIN joined j ON j.tenant_id = c.tenant_id AND j.duplicate = c.lead_id
+), cooled_since AS (
+  -- merged away, and what it was merged into was cooled after that
+  SELECT DISTINCT c.tenant_id, c.duplicate FROM chain c
+  JOIN marker m ON m.tenant_id = c.tenant_id AND m.lead_id = c.lead_id AND m.cooled_no > c.signal_no
 ), signal AS (
   -- with those of the leads that were merged into it, less what was cooled
   SELECT s.tenant_id, coalesce(l.merged_into, l.lead_id) AS lead_id, s.kind, s.occurred_at, s.counted, s.hot
   FROM entrestate.intent_signals s
   JOIN entrestate.leads l ON l.tenant_id = s.tenant_id AND l.lead_id = s.lead_id
   LEFT JOIN marker m ON m.tenant_id = s.tenant_id AND m.lead_id = s.lead_id
-  LEFT JOIN marker i ON i.tenant_id = s.tenant_id AND i.lead_id = l.merged_into
-  WHERE (m.cooled_no IS NULL OR s.signal_no > m.cooled_no) AND (i.cooled_at IS NULL OR s.recorded_at > i.cooled_at)
+  LEFT JOIN cooled_since i ON i.tenant_id = s.tenant_id AND i.duplicate = s.lead_id
+  WHERE (m.cooled_no IS NULL OR s.signal_no > m.cooled_no) AND i.duplicate IS NULL
 ), counting AS (
   SELECT y.tenant_id, y.lead_id, array_agg(y.kind ORDER BY y.occurred_at, y.kind) AS kinds, array_agg(y.occurred_at ORDER BY y.occurred_at, y.kind) AS times
   FROM (SELECT z.tenant_id, z.lead_id, z.kind, z.occurred_at, row_number() OVER (PARTITION BY z.tenant_id, z.lead_id ORDER BY z.occurred_at DESC) AS newest
@@ -446,23 +457,24 @@ WITH settings AS (
         WHERE z.counted AND z.occurred_at > c.score_at - make_interval(secs => f.seconds)) y
   WHERE y.newest <= 1000 GROUP BY 1, 2
 ), remade AS (
-  SELECT c.tenant_id, c.lead_id, c.score, c.score_at, c.merged_into, l.lead_id AS the_lead, l.merged_into AS lead_merged, f.warming_threshold,
+  -- merged on: its signals are where the lead is that they went to
+  SELECT c.tenant_id, c.lead_id, c.score, c.score_at, coalesce(o.merged_into, c.merged_into) AS merged_into, l.lead_id AS the_lead, l.merged_into AS lead_merged, f.warming_threshold,
     entrestate.score_of(f.weights, f.seconds * 1000000, coalesce(g.kinds, '{}'), coalesce(g.times, '{}'), c.score_at) AS right_score,
     coalesce(cardinality(g.kinds), 0) AS n
   FROM entrestate.lead_scores c
   JOIN settings f ON f.tenant_id = c.tenant_id AND f.version = c.settings_version
   LEFT JOIN entrestate.leads l ON l.tenant_id = c.tenant_id AND l.lead_id = c.lead_id
+  LEFT JOIN entrestate.leads o ON o.tenant_id = c.tenant_id AND o.lead_id = c.merged_into
   LEFT JOIN counting g ON g.tenant_id = c.tenant_id AND g.lead_id = c.lead_id
 ), latched AS (
   SELECT s.tenant_id, s.lead_id, bool_or(s.hot) AS hot FROM signal s GROUP BY 1, 2
 )
 SELECT 'L7', format('score of lead %s', r.lead_id), CASE
     WHEN r.the_lead IS NULL THEN 'belongs to no lead'
-    WHEN entrestate.lead_follow(r.tenant_id, r.merged_into) IS DISTINCT FROM r.lead_merged THEN 'and its lead disagree where it was merged'
+    WHEN r.merged_into IS DISTINCT FROM r.lead_merged THEN 'and its lead disagree where it was merged'
     ELSE format('is %s, its signals make %s at %s', r.score, r.right_score, r.score_at) END
 FROM remade r
--- merged on: the signals are where the lead leads to that they went to
-WHERE r.the_lead IS NULL OR entrestate.lead_follow(r.tenant_id, r.merged_into) IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
+WHERE r.the_lead IS NULL OR r.merged_into IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
 UNION ALL
 SELECT 'L7', format('signals of lead %s', s.lead_id), format('have a gap: %s signals, the last is %s, the score has seen %s', s.n, s.last, c.signal_count)
 FROM (SELECT x.tenant_id, x.lead_id, count(*) AS n, max(x.signal_no) AS last FROM entrestate.intent_signals x GROUP BY 1, 2) s

@@ -1160,8 +1160,8 @@ BEGIN
   FROM entrestate.lead_scores y
   WHERE x.tenant_id = t AND x.lead_id = survivor AND y.tenant_id = t AND y.lead_id = duplicate
   RETURNING x.signal_count INTO n;
-  INSERT INTO entrestate.intent_signals (tenant_id, lead_id, recorded_at, signal_no, occurred_at, kind, score, settings_version, counted, hot)
-  SELECT t, survivor, at, n, at, g.code, total, (p ->> 'version')::integer, false, turned OR d.hot_at IS NOT NULL AND s.hot_at IS NULL
+  INSERT INTO entrestate.intent_signals (tenant_id, lead_id, recorded_at, signal_no, occurred_at, kind, score, settings_version, counted, hot, reference)
+  SELECT t, survivor, at, n, at, g.code, total, (p ->> 'version')::integer, false, turned OR d.hot_at IS NOT NULL AND s.hot_at IS NULL, duplicate
   FROM entrestate.signal_kinds() g WHERE g.name = 'merged';
   UPDATE entrestate.lead_scores x SET score = 0, score_at = at, expires_at = NULL, counted_kinds = '{}', counted_at = '{}', seen = '{}', merged_into = survivor
   WHERE x.tenant_id = t AND x.lead_id = duplicate;
