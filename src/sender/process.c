@@ -13,9 +13,10 @@
  *
  *	1. enters the tenant, as the system;
  *	2. locks, in this order, the tenant's row and its due campaigns' rows FOR
- *	   SHARE, the due runs' rows FOR NO KEY UPDATE and the leads' rows FOR
- *	   SHARE, both SKIP LOCKED: what somebody else is writing stays due.  What
- *	   the decisions look at is read after the locks.
+ *	   SHARE, the due runs' and the leads' rows FOR NO KEY UPDATE SKIP LOCKED:
+ *	   what somebody else is writing stays due.  (A share lock on a lead would
+ *	   have to be raised to open its ticket, and two cannot raise theirs.)
+ *	   What the decisions look at is read after the locks.
  *	   Whatever brakes (a freeze, a pause, an opt-out, a hot lead)
  *	   updates one of these rows: brake and batch are serial, and nothing is
  *	   admitted after the brake's commit (L4).  Those who brake lock in the
