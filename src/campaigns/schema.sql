@@ -22,6 +22,8 @@ CREATE TABLE entrestate.campaigns (
   landing jsonb NOT NULL DEFAULT '{}',
   bindings jsonb NOT NULL DEFAULT '{}',
   sender_ready_at timestamptz,
+  sender_ready_epoch smallint,
+  sender_ready_snapshot pg_snapshot,
   policy_version integer NOT NULL DEFAULT 1,
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
@@ -49,6 +51,8 @@ COMMENT ON COLUMN entrestate.campaigns.per_minute IS 'Sends per minute of this c
 COMMENT ON COLUMN entrestate.campaigns.landing IS 'Landing page: references. (A4)';
 COMMENT ON COLUMN entrestate.campaigns.bindings IS 'Forms, landing pages, click ids and utm_campaign values that lead here. (A4, B8)';
 COMMENT ON COLUMN entrestate.campaigns.sender_ready_at IS 'Since when its sender can start runs: active, enabled, with a published sequence; NULL: it cannot. (B8)';
+COMMENT ON COLUMN entrestate.campaigns.sender_ready_epoch IS 'Epoch of sender_ready_snapshot.';
+COMMENT ON COLUMN entrestate.campaigns.sender_ready_snapshot IS 'What was visible then: an attribution that was not, and did not see the campaign able, was missed by a race, and upkeep starts its run.';
 COMMENT ON COLUMN entrestate.campaigns.policy_version IS 'Version of its policy snapshot: grows with every change of the campaign''s or the tenant''s settings; decisions refer to it.';
 COMMENT ON COLUMN entrestate.campaigns.created_by IS 'Who made it.';
 COMMENT ON COLUMN entrestate.campaigns.created_at IS 'When it was made.';

@@ -184,7 +184,7 @@ COMMENT ON FUNCTION arg_attribution(jsonb) IS
 CREATE FUNCTION lead_resolve(tenant uuid, campaign uuid, attribution jsonb, OUT campaign_id uuid, OUT resolved_by text,
   OUT candidates uuid[])
 LANGUAGE plpgsql VOLATILE
--- PL/pgSQL: it looks, raises, locks.
+-- PL/pgSQL: it looks and raises.
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   campaign_id := coalesce(campaign, (attribution ->> 'campaign_id')::uuid);
@@ -196,18 +196,15 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  -- In share mode: what makes the campaign's sender able to start runs waits
-  -- for this attribution, or this one waits and sees it, so none is missed.
-  -- Before the lead: lock order.
-  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = lead_resolve.campaign_id FOR SHARE;
-  IF NOT FOUND THEN
+  -- Without a lock: who pauses the campaign must never wait for a lead.
+  IF NOT EXISTS (SELECT FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = lead_resolve.campaign_id) THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such campaign', NULL,
       'entrestate.campaign_list() lists the tenant''s campaigns.');
   END IF;
 END
 $$;
 COMMENT ON FUNCTION lead_resolve(uuid, uuid, jsonb) IS
-'Internal: the campaign that is named, or that an attribution leads to, locked in share mode; none when it is unresolved or ambiguous (candidates). Raises P0002 for one that is not there. (B8)';
+'Internal: the campaign that is named, or that an attribution leads to; none when it is unresolved or ambiguous (candidates). Raises P0002 for one that is not there. (B8)';
 
 CREATE FUNCTION lead_attribute_to(tenant uuid, lead uuid, campaign uuid, attribution jsonb, resolved_by text, candidates uuid[]) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
@@ -233,9 +230,10 @@ BEGIN
     WHERE u.lead_id = lead AND u.tenant_id = tenant AND u.settled_at IS NULL;
   END IF;
   INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at,
-    form, landing_page, referrer, utm, click_ids, resolved_by)
+    form, landing_page, referrer, utm, click_ids, resolved_by, unable)
   VALUES (tenant, lead, campaign, at, attribution ->> 'form', attribution ->> 'landing_page', attribution ->> 'referrer',
-    coalesce(attribution -> 'utm', '{}'), coalesce(attribution -> 'click_ids', '{}'), lead_attribute_to.resolved_by)
+    coalesce(attribution -> 'utm', '{}'), coalesce(attribution -> 'click_ids', '{}'), lead_attribute_to.resolved_by,
+    NOT entrestate.sender_able(tenant, campaign))
   ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RETURN false;
@@ -298,10 +296,7 @@ BEGIN
   PERFORM entrestate.arg_rows(max_rows);
   ids := ARRAY(SELECT x.attribution_id FROM entrestate.unresolved_attributions x
     WHERE x.tenant_id = t AND x.settled_at IS NULL ORDER BY x.tenant_id, x.attribution_id LIMIT max_rows);
-  -- lock order: campaigns, leads, what belongs to them, each in order of ids
-  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id IN (
-    SELECT r.campaign_id FROM entrestate.unresolved_attributions x CROSS JOIN LATERAL entrestate.campaign_resolve(t, x.attribution) r
-    WHERE x.tenant_id = t AND x.attribution_id = ANY (ids)) ORDER BY c.campaign_id FOR SHARE;
+  -- lock order: leads, then what belongs to them, each in order of ids
   PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id IN (
     SELECT x.lead_id FROM entrestate.unresolved_attributions x CROSS JOIN LATERAL entrestate.campaign_resolve(t, x.attribution) r
     WHERE x.tenant_id = t AND x.attribution_id = ANY (ids) AND r.campaign_id IS NOT NULL) ORDER BY l.lead_id FOR NO KEY UPDATE;
@@ -1116,8 +1111,8 @@ BEGIN
   UPDATE entrestate.lead_contacts c SET lead_id = survivor, is_primary = c.is_primary AND NOT EXISTS (
       SELECT FROM entrestate.lead_contacts x WHERE x.tenant_id = t AND x.lead_id = survivor AND x.kind = c.kind AND x.is_primary)
   WHERE c.tenant_id = t AND c.lead_id = duplicate;
-  INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported)
-  SELECT t, survivor, x.campaign_id, x.attributed_at, x.form, x.landing_page, x.referrer, x.utm, x.click_ids, x.resolved_by, x.imported
+  INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported, unable)
+  SELECT t, survivor, x.campaign_id, x.attributed_at, x.form, x.landing_page, x.referrer, x.utm, x.click_ids, x.resolved_by, x.imported, false
   FROM entrestate.lead_attributions x WHERE x.tenant_id = t AND x.lead_id = duplicate
   ON CONFLICT DO NOTHING;
   UPDATE entrestate.unresolved_attributions x SET lead_id = survivor WHERE x.tenant_id = t AND x.lead_id = duplicate;
@@ -1401,9 +1396,7 @@ BEGIN
     END IF;
     RETURN NEXT;
   END LOOP;
-  -- Lock order: campaigns, in share mode, as every attribution
-  -- (lead_attribute_to() says why); then the leads that were there.
-  PERFORM FROM entrestate.campaigns k WHERE k.tenant_id = t AND k.campaign_id = ANY (at_campaign) ORDER BY k.campaign_id FOR SHARE;
+  -- the leads that were there, in order
   old_leads := ARRAY(SELECT DISTINCT u.id FROM unnest(old_leads) AS u(id) ORDER BY 1);
   LOOP
     PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) ORDER BY l.lead_id FOR SHARE;
@@ -1420,9 +1413,9 @@ BEGIN
     jsonb_build_object('source', lead_import_rows.source, 'importId', this)
   FROM unnest(new_leads) AS u(id)
   CROSS JOIN LATERAL (SELECT y.lead_id, y.campaign_id FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = u.id OFFSET 0) l;
-  INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported)
+  INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported, unable)
   SELECT t, u.l, u.c, u.w, u.a ->> 'form', u.a ->> 'landing_page', u.a ->> 'referrer', coalesce(u.a -> 'utm', '{}'),
-    coalesce(u.a -> 'click_ids', '{}'), u.b, true
+    coalesce(u.a -> 'click_ids', '{}'), u.b, true, NOT entrestate.sender_able(t, u.c)
   FROM unnest(at_lead, at_campaign, at_when, at_what, at_by) AS u(l, c, w, a, b)
   ON CONFLICT DO NOTHING;
   PERFORM entrestate.sender_start_runs(t, g.c, g.leads)

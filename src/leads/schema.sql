@@ -112,6 +112,9 @@ CREATE TABLE entrestate.lead_attributions (
   click_ids jsonb NOT NULL DEFAULT '{}',
   resolved_by text NOT NULL CHECK (resolved_by IN ('campaign_id', 'form', 'landing_page', 'click_id', 'utm_campaign')),
   imported boolean NOT NULL DEFAULT false,
+  unable boolean NOT NULL DEFAULT true,
+  epoch smallint NOT NULL DEFAULT entrestate.event_epoch(),
+  txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   PRIMARY KEY (tenant_id, lead_id, campaign_id),
   FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
   FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id)
@@ -128,6 +131,9 @@ COMMENT ON COLUMN entrestate.lead_attributions.referrer IS 'Referrer.';
 COMMENT ON COLUMN entrestate.lead_attributions.utm IS 'utm parameters.';
 COMMENT ON COLUMN entrestate.lead_attributions.click_ids IS 'Click ids (gclid, …).';
 COMMENT ON COLUMN entrestate.lead_attributions.resolved_by IS 'What named the campaign.';
+COMMENT ON COLUMN entrestate.lead_attributions.unable IS 'Whether the campaign''s sender could not start runs, as its transaction saw it.';
+COMMENT ON COLUMN entrestate.lead_attributions.epoch IS 'Epoch of txid.';
+COMMENT ON COLUMN entrestate.lead_attributions.txid IS 'Transaction that wrote it: tells a lead that a race missed from one that came before.';
 COMMENT ON COLUMN entrestate.lead_attributions.imported IS 'Came by an import: a run only where the campaign has runs_on_import.';
 
 CREATE TABLE entrestate.unresolved_attributions (

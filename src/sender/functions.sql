@@ -207,36 +207,48 @@ $$;
 COMMENT ON FUNCTION sender_start_runs(uuid, uuid, uuid[]) IS
 'Internal: starts the runs of leads attributed to a campaign, where it is active, its sender enabled and a sequence published; returns how many began. (B2, B8)';
 
-CREATE FUNCTION sender_start_missing(campaign uuid, since timestamptz DEFAULT NULL) RETURNS integer
+CREATE FUNCTION sender_able(tenant uuid, campaign uuid) RETURNS boolean
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = campaign AND c.status = 'active' AND c.sender_enabled)
+    AND EXISTS (SELECT FROM entrestate.sender_sequences q WHERE q.tenant_id = tenant AND q.campaign_id = campaign AND q.status = 'published');
+END
+$$;
+COMMENT ON FUNCTION sender_able(uuid, uuid) IS
+'Internal: whether a campaign is active, its sender enabled and a sequence published, so that runs can begin. (B8)';
+
+CREATE FUNCTION sender_start_missing(campaign uuid, raced boolean DEFAULT false) RETURNS integer
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: it looks, then starts.
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   t uuid := entrestate.current_tenant();
+  able boolean := entrestate.sender_able(t, campaign);
   c entrestate.campaigns;
-  able boolean;
   leads uuid[];
 BEGIN
+  UPDATE entrestate.campaigns x SET sender_ready_at = CASE WHEN able THEN entrestate.clock_now() END,
+    sender_ready_epoch = CASE WHEN able THEN entrestate.event_epoch() END, sender_ready_snapshot = CASE WHEN able THEN pg_current_snapshot() END
+  WHERE x.tenant_id = t AND x.campaign_id = campaign AND able <> (x.sender_ready_at IS NOT NULL);
   SELECT * INTO c FROM entrestate.campaigns x WHERE x.tenant_id = t AND x.campaign_id = campaign;
-  able := c.status = 'active' AND c.sender_enabled AND EXISTS (SELECT FROM entrestate.sender_sequences q
-    WHERE q.tenant_id = t AND q.campaign_id = campaign AND q.status = 'published');
-  IF able <> (c.sender_ready_at IS NOT NULL) THEN
-    UPDATE entrestate.campaigns x SET sender_ready_at = CASE WHEN able THEN entrestate.clock_now() END
-    WHERE x.tenant_id = t AND x.campaign_id = campaign;
-  END IF;
-  -- since the backfill, or as upkeep says since when a race may have missed some
-  since := coalesce(since, c.backfill);
-  IF NOT able OR since IS NULL THEN
+  IF NOT able OR NOT raced AND c.backfill IS NULL THEN
     RETURN 0;
   END IF;
+  -- Missed by a race: it did not see the campaign able, and was not seen when
+  -- the campaign became so. What came within two days is looked at; no
+  -- transaction should last longer.
   SELECT array_agg(a.lead_id) INTO leads FROM entrestate.lead_attributions a
-  WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.attributed_at >= since AND (NOT a.imported OR c.runs_on_import)
+  WHERE a.campaign_id = campaign AND a.tenant_id = t AND (NOT a.imported OR c.runs_on_import)
+    AND a.attributed_at >= CASE WHEN raced THEN entrestate.clock_now() - interval '48 hours' ELSE c.backfill END
+    AND (NOT raced OR a.unable AND a.epoch = c.sender_ready_epoch AND NOT pg_visible_in_snapshot(a.txid, c.sender_ready_snapshot))
     AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = a.lead_id);
   RETURN CASE WHEN leads IS NULL THEN 0 ELSE entrestate.sender_start_runs(t, campaign, leads) END;
 END
 $$;
-COMMENT ON FUNCTION sender_start_missing(uuid, timestamptz) IS
-'Internal: notes since when a campaign''s sender is able to start runs, and when it is, starts those of its backfill (or of leads attributed since an instant) that are missing; returns how many. (B8)';
+COMMENT ON FUNCTION sender_start_missing(uuid, boolean) IS
+'Internal: notes when a campaign''s sender becomes able to start runs, and when it is, starts those of its backfill, or those that a race missed; returns how many. (B8)';
 
 CREATE FUNCTION sender_upkeep_tenant(tenant uuid) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -250,16 +262,15 @@ BEGIN
     PERFORM entrestate.raise('MISSING_INPUT', 'tenant is missing');
   END IF;
   PERFORM entrestate.context_enter_system(tenant);
-  FOR c IN SELECT x.campaign_id, x.sender_ready_at FROM entrestate.campaigns x
-           WHERE x.tenant_id = tenant AND x.sender_ready_at IS NOT NULL ORDER BY x.campaign_id FOR SHARE LOOP
-    -- a race is short: two days are more than a transaction may last
-    n := n + entrestate.sender_start_missing(c.campaign_id, greatest(c.sender_ready_at, entrestate.clock_now() - interval '48 hours'));
+  FOR c IN SELECT x.campaign_id FROM entrestate.campaigns x
+           WHERE x.tenant_id = tenant AND x.sender_ready_at IS NOT NULL ORDER BY x.campaign_id LOOP
+    n := n + entrestate.sender_start_missing(c.campaign_id, true);
   END LOOP;
   RETURN n;
 END
 $$;
 COMMENT ON FUNCTION sender_upkeep_tenant(uuid) IS
-'Starts the runs that a race missed: of leads attributed while their campaign''s sender was able to, in the last two days; returns how many. For entrestate_worker. Errors: 22004. (B8)';
+'Starts the runs that a race missed: of leads attributed in a transaction that was open while their campaign''s sender became able to start runs; returns how many. For entrestate_worker. Errors: 22004. (B8)';
 
 CREATE PROCEDURE sender_upkeep()
 LANGUAGE plpgsql
@@ -331,8 +342,6 @@ DECLARE
   t uuid := entrestate.require('sender.operate');
   reason text;
 BEGIN
-  -- lock order: the campaign before the lead
-  PERFORM FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id = campaign FOR SHARE;
   PERFORM entrestate.lead_require(lead, 'sender.operate');
   IF NOT EXISTS (SELECT FROM entrestate.lead_attributions a WHERE a.tenant_id = t AND a.campaign_id = campaign AND a.lead_id = lead) THEN
     PERFORM entrestate.raise('NOT_FOUND', 'the lead is not attributed to this campaign', NULL, 'lead_attribute() attributes it.');
