@@ -25,10 +25,13 @@ WHERE n.nspname = 'entrestate' AND (a.privilege_type <> 'USAGE' OR a.is_grantabl
 SELECT sig, proowner::regrole FROM routine
 WHERE prosecdef AND (proowner <> 'entrestate_owner'::regrole OR proconfig IS NULL
   OR NOT proconfig @> ARRAY['search_path=pg_catalog, pg_temp', 'row_security=on']);
--- invoker routines in SQL and PL/pgSQL without a search_path, but where the body is parsed at creation
+-- invoker routines in SQL and PL/pgSQL without a search_path, but where the body is parsed at creation;
+-- a procedure that commits can pin none, so what it names has its schema: no bare call, no bare operator
 SELECT sig FROM routine r JOIN pg_language l ON l.oid = r.prolang
 WHERE NOT prosecdef AND l.lanname <> 'c' AND r.prosqlbody IS NULL
-  AND NOT coalesce(r.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false);
+  AND NOT coalesce(r.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false)
+  AND NOT (r.prokind = 'p' AND r.prosrc ~ '\mCOMMIT;'
+    AND regexp_replace(replace(r.prosrc, ':=', ''), '(OPERATOR\(pg_catalog\.[<>=]+\)|entrestate\.\w+\()', '', 'g') !~ '[-+*/<>=~!@#%^&|`?]|\w\(');
 -- tables that do not belong to the owner role, or without row security, the owner's included
 SELECT name, relowner::regrole FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner <> 'entrestate_owner'::regrole;
 SELECT name FROM relation WHERE relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity);

@@ -121,7 +121,8 @@ SET search_path = pg_catalog, pg_temp AS $$
     OR coalesce(seconds_after_delivery < 2, false)
     -- Apple's privacy proxy loads every message and says no more than this
     OR coalesce(btrim(user_agent) IN ('', 'Mozilla/5.0', 'Mozilla'), false)
-    OR coalesce(user_agent ~* '(bot|crawl|spider|slurp|scanner|preview|prefetch|monitor|headless|phantomjs|puppeteer|playwright|selenium|curl|wget|libwww|python|java/|okhttp|go-http-client|axios|node-fetch|ruby|perl|php/|httpclient|facebookexternalhit|whatsapp|telegram|skypeuripreview|barracuda|proofpoint|mimecast|ironport|symantec|trendmicro|forcepoint|fireeye|messagelabs|safelinks|urldefense|office365|microsoft-outlook-protection|yahoomailproxy|mail\.ru proxy)', false)
+    -- Cubot makes telephones
+    OR coalesce(user_agent ~* '((?<!cu)bot|crawl|spider|slurp|scanner|preview|prefetch|monitor|headless|phantomjs|puppeteer|playwright|selenium|curl|wget|libwww|python|java/|okhttp|go-http-client|axios|node-fetch|ruby|perl|php/|httpclient|facebookexternalhit|whatsapp|skypeuripreview|barracuda|proofpoint|mimecast|ironport|symantec|trendmicro|forcepoint|fireeye|messagelabs|safelinks|urldefense|office365|microsoft-outlook-protection|yahoomailproxy|mail\.ru proxy)', false)
 $$;
 COMMENT ON FUNCTION open_is_machine(text, numeric, text) IS
 'Whether an open or a click was a machine''s: another method than GET or POST, less than two seconds after delivery, an empty agent or the bare Mozilla/5.0 of privacy proxies, or the name of a robot, scanner, preview or library. Gmail''s image proxy fetches when a person looks, and counts. (B9)';
@@ -264,7 +265,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lead_cool(uuid, text) IS
-'Says that a hot lead has cooled: clears the latch, and what the lead did until now counts no more. Its runs stay ended. Not while a handoff ticket is open; returns false when the lead is not hot. Capability: lead.cool. Errors: P0002, 22004, 55000. (B9)';
+'Says that a hot lead has cooled: clears the latch, and what the lead did until now counts no more. Its runs stay ended. Not while a handoff ticket is open; returns false when the lead is not hot. Capability: lead.cool. Errors: P0002, 22004, 22023, 54000, 55000. (B9)';
 
 CREATE FUNCTION lead_direct(tenant uuid, lead uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -353,7 +354,8 @@ COMMENT ON FUNCTION scores_decay_tenant(uuid, integer) IS
 
 CREATE PROCEDURE scores_decay(batch integer DEFAULT 1000)
 LANGUAGE plpgsql
--- PL/pgSQL: it commits per batch, so it cannot be a definer. INVOKER.
+-- PL/pgSQL: it commits per batch, so it can be no definer and pin no search
+-- path. INVOKER; its operators say where they are from.
 AS $$
 DECLARE
   t uuid;
@@ -362,7 +364,7 @@ BEGIN
     t := entrestate.tenant_next(t);
     EXIT WHEN t IS NULL;
     LOOP
-      EXIT WHEN entrestate.scores_decay_tenant(t, batch) < batch;
+      EXIT WHEN entrestate.scores_decay_tenant(t, batch) OPERATOR(pg_catalog.<) batch;
       COMMIT;
     END LOOP;
     COMMIT;

@@ -242,26 +242,37 @@ seen_before(const Lead *l, int64 hash)
 	return false;
 }
 
-/* count_signal puts a signal among those that count, in order of time. */
+/* forget drops the oldest signals: those that have left the window, and more
+ * than "most". */
 static void
-count_signal(Lead *l, const Signal *g, const ScoreSettings *s, TimestampTz now)
+forget(Lead *l, const ScoreSettings *s, TimestampTz now, int most)
 {
 	int			expired = 0;
-	int			i;
 
 	while (expired < l->n && l->at[expired] <= now - s->window)
 		expired++;
-	if (l->n - expired >= SIGNAL_MAX_COUNTED)
-		expired = l->n - SIGNAL_MAX_COUNTED + 1;
+	expired = Max(expired, l->n - most);
 	if (expired > 0)
 	{
 		l->n -= expired;
 		memmove(l->at, l->at + expired, sizeof(TimestampTz) * l->n);
 		memmove(l->kinds, l->kinds + expired, sizeof(int16) * l->n);
 	}
+}
+
+/*
+ * count_signal puts a signal among those that count, in order of time and, of
+ * one instant, of kind: which are the newest does not depend on who came first.
+ */
+static void
+count_signal(Lead *l, const Signal *g, const ScoreSettings *s, TimestampTz now)
+{
+	int			i;
+
 	if (g->at <= now - s->window)
 		return;					/* it came too late to count now */
-	for (i = l->n; i > 0 && l->at[i - 1] > g->at; i--)
+	for (i = l->n; i > 0 && (l->at[i - 1] > g->at ||
+							 (l->at[i - 1] == g->at && l->kinds[i - 1] > g->kind)); i--)
 	{
 		l->at[i] = l->at[i - 1];
 		l->kinds[i] = l->kinds[i - 1];
@@ -269,6 +280,7 @@ count_signal(Lead *l, const Signal *g, const ScoreSettings *s, TimestampTz now)
 	l->at[i] = g->at;
 	l->kinds[i] = g->kind;
 	l->n++;
+	forget(l, s, now, SIGNAL_MAX_COUNTED);
 	if (g->at > l->last_at)
 		l->last_at = g->at;
 }
@@ -277,6 +289,8 @@ count_signal(Lead *l, const Signal *g, const ScoreSettings *s, TimestampTz now)
 static void
 fold(Lead *l, Signal *signals, const ScoreSettings *s, TimestampTz now)
 {
+	/* a machine's signal, too, finds only what is in the window */
+	forget(l, s, now, SIGNAL_MAX_COUNTED);
 	l->score = es_score(s, l->n, l->kinds, l->at, now);
 	for (int i = l->first; i < l->end; i++)
 	{

@@ -450,7 +450,7 @@ WITH RECURSIVE settings AS (
   WHERE (m.cooled_no IS NULL OR s.signal_no > m.cooled_no) AND i.duplicate IS NULL
 ), counting AS (
   SELECT y.tenant_id, y.lead_id, array_agg(y.kind ORDER BY y.occurred_at, y.kind) AS kinds, array_agg(y.occurred_at ORDER BY y.occurred_at, y.kind) AS times
-  FROM (SELECT z.tenant_id, z.lead_id, z.kind, z.occurred_at, row_number() OVER (PARTITION BY z.tenant_id, z.lead_id ORDER BY z.occurred_at DESC) AS newest
+  FROM (SELECT z.tenant_id, z.lead_id, z.kind, z.occurred_at, row_number() OVER (PARTITION BY z.tenant_id, z.lead_id ORDER BY z.occurred_at DESC, z.kind DESC) AS newest
         FROM signal z
         JOIN entrestate.lead_scores c ON c.tenant_id = z.tenant_id AND c.lead_id = z.lead_id
         JOIN settings f ON f.tenant_id = c.tenant_id AND f.version = c.settings_version

@@ -1141,7 +1141,7 @@ BEGIN
   SELECT array_agg(u.k ORDER BY u.a, u.k), array_agg(u.a ORDER BY u.a, u.k) INTO k, a FROM (
     SELECT v.k, v.a FROM entrestate.lead_scores x CROSS JOIN LATERAL unnest(x.counted_kinds, x.counted_at) AS v(k, a)
     WHERE x.tenant_id = t AND x.lead_id IN (duplicate, survivor) AND v.a > at - make_interval(secs => (p ->> 'windowSeconds')::bigint)
-    ORDER BY v.a DESC LIMIT 1000) u;
+    ORDER BY v.a DESC, v.k DESC LIMIT 1000) u;
   total := entrestate.score_of(ARRAY(SELECT (p -> 'weights' ->> g.name)::integer FROM entrestate.signal_kinds() g WHERE g.code < 9 ORDER BY g.code),
     (p ->> 'windowSeconds')::bigint * 1000000, coalesce(k, '{}'), coalesce(a, '{}'), at);
   threshold := least((p ->> 'hotThreshold')::integer, (SELECT min(c.hot_threshold) FROM entrestate.lead_attributions x

@@ -327,11 +327,10 @@ COMMENT ON FUNCTION campaign_backfill(uuid, timestamptz, boolean) IS
 
 CREATE FUNCTION lead_blocked(handoff_open boolean, status text, merged_into uuid, opted_out_at timestamptz, complained_at timestamptz,
   erasure_requested_at timestamptz, hot_at timestamptz, brake_index integer) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN handoff_open THEN 'handoff' WHEN status IN ('booked', 'lost') THEN 'lead_closed' WHEN merged_into IS NOT NULL THEN 'merged'
-    WHEN opted_out_at IS NOT NULL THEN 'opted_out' WHEN complained_at IS NOT NULL THEN 'complained'
-    WHEN erasure_requested_at IS NOT NULL THEN 'erased' WHEN hot_at IS NOT NULL AND brake_index = 0 THEN 'hot' END
-$$;
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN handoff_open THEN 'handoff' WHEN status IN ('booked', 'lost') THEN 'lead_closed' WHEN merged_into IS NOT NULL THEN 'merged'
+  WHEN opted_out_at IS NOT NULL THEN 'opted_out' WHEN complained_at IS NOT NULL THEN 'complained'
+  WHEN erasure_requested_at IS NOT NULL THEN 'erased' WHEN hot_at IS NOT NULL AND brake_index = 0 THEN 'hot' END;
 COMMENT ON FUNCTION lead_blocked(boolean, text, uuid, timestamptz, timestamptz, timestamptz, timestamptz, integer) IS
 'Internal: why gates 3 to 6 would end a run of the lead at once, so that none begins; NULL: they would not. A run that does not exist has had no reply.';
 

@@ -80,10 +80,10 @@ $$;
 CALL data.guards('DISABLE');
 SET session_replication_role = replica;
 SET synchronous_commit = off;
-INSERT INTO entrestate.leads (tenant_id, lead_id, campaign_id, full_name, company, direction, score, source,
+INSERT INTO entrestate.leads (tenant_id, lead_id, campaign_id, full_name, company, direction, source,
   idempotency_key, created_at, updated_at)
 SELECT tenant_id, lead_id, campaign_id, 'Person ' || i, 'Company ' || i % 1000,
-  ('{NOISE,NOISE,NOISE,EXPLORING,EXPLORING,WARMING,READY,RISK}'::text[])[1 + i / 3 % 8], i % 25, 'form',
+  ('{NOISE,NOISE,NOISE,EXPLORING,EXPLORING,WARMING,READY,RISK}'::text[])[1 + i / 3 % 8], 'form',
   'key-' || i, data.at(i, :rows), data.at(i, :rows)
 FROM data.rows;
 

@@ -61,16 +61,18 @@ WHERE p.machine IS NOT NULL AND f.state <> s.state;
 CREATE FUNCTION pg_temp.update_state(g guarded) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   n integer;
+  -- what a ticket's state goes with
+  also text := CASE WHEN g.table_name = 'handoff_tickets' THEN ', taken_by = ''x'', resolved_at = CASE WHEN $1 = ''resolved'' THEN now() END' ELSE '' END;
 BEGIN
   PERFORM fixture.enter('a');
   -- put there without its guard, to have the state to go from; and undone
   SET LOCAL session_replication_role = replica;
   IF g.kind = 'tenant' THEN
-    EXECUTE format('UPDATE entrestate.%I SET %I = $1 WHERE tenant_id = $2', g.table_name, g.machine_column)
+    EXECUTE format('UPDATE entrestate.%I SET %I = $1 %s WHERE tenant_id = $2', g.table_name, g.machine_column, also)
       USING g.from_state, fixture.id('a', 'tenant')::uuid;
   END IF;
   SET LOCAL session_replication_role = origin;
-  EXECUTE format('UPDATE entrestate.%I SET %I = $1 WHERE tenant_id = $2', g.table_name, g.machine_column)
+  EXECUTE format('UPDATE entrestate.%I SET %I = $1 %s WHERE tenant_id = $2', g.table_name, g.machine_column, also)
     USING g.to_state, fixture.id('a', 'tenant')::uuid;
   GET DIAGNOSTICS n = ROW_COUNT;
   RAISE EXCEPTION USING ERRCODE = 'UNDO1', MESSAGE = n::text;

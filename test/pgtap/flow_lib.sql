@@ -39,14 +39,18 @@ CREATE FUNCTION flow.sequence(name text, steps text[]) RETURNS integer LANGUAGE 
       'template', CASE split_part(s, ' ', 1) WHEN 'email' THEN t.email ELSE t.sms END, 'delay', substr(s, position(' ' IN s) + 1)) ORDER BY o)
     FROM unnest(steps) WITH ORDINALITY u(s, o))) FROM flow.tenant t WHERE t.name = sequence.name
 $$;
--- A lead of the tenant's campaign; "both" contact points unless told otherwise.
-CREATE FUNCTION flow.lead(tenant text, name text, email text DEFAULT 'x@example.com', phone text DEFAULT '+14165550100', zone text DEFAULT NULL)
+-- A lead of the tenant's campaign; "both" contact points unless told otherwise. An address is one lead's, so those
+-- that are not given are new ones.
+CREATE SEQUENCE flow.address;
+CREATE FUNCTION flow.lead(tenant text, name text, email text DEFAULT 'new', phone text DEFAULT 'new', zone text DEFAULT NULL)
 RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
   l uuid;
+  n bigint := nextval('flow.address');
 BEGIN
   PERFORM flow.enter(tenant);
-  l := entrestate.lead_create(name, email, phone, campaign => (SELECT t.campaign FROM flow.tenant t WHERE t.name = lead.tenant), time_zone => zone);
+  l := entrestate.lead_create(name, CASE email WHEN 'new' THEN format('x%s@example.com', n) ELSE email END,
+    CASE phone WHEN 'new' THEN format('+1416555%s', lpad(n::text, 4, '0')) ELSE phone END, campaign => (SELECT t.campaign FROM flow.tenant t WHERE t.name = lead.tenant), time_zone => zone);
   INSERT INTO flow.lead VALUES (tenant, name, l);
   RETURN l;
 END

@@ -253,6 +253,8 @@ BEGIN
               AND a.attname <> ALL (k.child_cols) AND a.attname <> 'tenant_id' AND a.attname NOT IN ('kind', 'channel')
               AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = k.conrelid AND f.contype = 'f' AND a.attnum = ANY (f.conkey))
               AND a.atttypid IN ('uuid'::regtype, 'text'::regtype, 'smallint'::regtype, 'integer'::regtype)) a;
+      -- a lead has one ticket that is not resolved, and any number that are
+      fresh := fresh || CASE WHEN k.conrelid = 'entrestate.handoff_tickets'::regclass THEN ', ''status'', ''resolved'', ''resolved_at'', now()' ELSE '' END;
       s := format('INSERT INTO %s SELECT (jsonb_populate_record(c, jsonb_build_object(%s%s))).* FROM %s c, %s p WHERE c.tenant_id = %L AND p.tenant_id = %L LIMIT 1',
         k.child, k.at_b, fresh, k.child, k.parent, fixture.id('a', 'tenant'), fixture.id('b', 'tenant'));
       s2 := format('INSERT INTO %s SELECT (jsonb_populate_record(c, jsonb_build_object(%s%s))).* FROM %s c WHERE c.tenant_id = %L LIMIT 1',
@@ -268,16 +270,22 @@ BEGIN
   END LOOP;
 END
 $$;
--- ... and no reference is without a key. What is written per step has none, by decision: the
--- processor copies it from a locked run, and verify() looks for orphans.
-SELECT is_empty($$
-  SELECT r.name, a.attname FROM attack.relation r JOIN pg_attribute a ON a.attrelid = r.oid
+-- ... and no reference is without a key. What is written per step or per signal has none, by
+-- decision: the processor copies it from a locked run, signals from a locked lead, and verify() looks
+-- for orphans. A notification is written like an event, from a row at hand, and tells nobody more
+-- than that.
+SELECT set_eq($$
+  SELECT r.name, a.attname::text FROM attack.relation r JOIN pg_attribute a ON a.attrelid = r.oid
   WHERE r.kind IN ('tenant', 'derived') AND r.name <> 'entrestate.sender_intents' AND NOT a.attisdropped
     AND a.atttypid = 'uuid'::regtype AND a.attname <> 'tenant_id'
     AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = r.oid AND f.contype = 'f' AND a.attnum = ANY (f.conkey))
-    -- the row's own id: what others refer to
+    -- the row's own id: what others refer to, or what only this table has, last in its key
     AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.confrelid = r.oid AND f.contype = 'f' AND a.attnum = ANY (f.confkey))
-$$, 'every id of another row is a foreign key');
+    AND NOT (EXISTS (SELECT FROM pg_index i WHERE i.indrelid = r.oid AND i.indisprimary AND a.attnum = i.indkey[i.indnkeyatts - 1])
+      AND NOT EXISTS (SELECT FROM pg_attribute o JOIN attack.relation x ON x.oid = o.attrelid AND x.kind IN ('tenant', 'derived')
+        WHERE o.attname = a.attname AND o.attrelid <> r.oid))
+$$, $$VALUES ('entrestate.lead_scores', 'lead_id'), ('entrestate.lead_scores', 'merged_into'), ('entrestate.notifications', 'campaign_id')$$,
+  'every id of another row is a foreign key, but these');
 SELECT attack.report('foreign', 10, 'no row refers to a row of another tenant');
 
 -- A conflict with a row of B: all of B's rows once more, for a tenant who has none.

@@ -13,7 +13,8 @@ BEGIN
   PERFORM entrestate.login_record(fixture.id(who, 'tenant')::uuid, fixture.id(who, 'owner'), 'login.succeeded', '203.0.113.0/24', 'sso');
   PERFORM fixture.enter(who);
   PERFORM entrestate.campaign_create('l2 ' || what);
-  PERFORM entrestate.lead_create('l2 ' || what, format('l2.%s@example.com', what), campaign => fixture.id(who, 'campaign')::uuid);
+  PERFORM entrestate.signal_add(
+    entrestate.lead_create('l2 ' || what, format('l2.%s@example.com', what), campaign => fixture.id(who, 'campaign')::uuid), 'call_request');
 END
 $$;
 SET entrestate.clock = '2031-05-05T10:00:00Z';

@@ -6,7 +6,8 @@
 -- database of a pgTAP file is its own. Afterwards there are
 --
 --   psql variables   :a :b (tenants), and :a_owner :a_viewer :a_campaign :a_campaign_draft
---                    :a_template :a_template_sms :a_lead :a_lead2 ..., the same with b_;
+--                    :a_template :a_template_sms :a_lead :a_lead2 ... :a_lead7 (merged into
+--                    :a_lead6), :a_import :a_ticket (lead2's, open) :a_notification, the same with b_;
 --                    they are text, quoted as :'a'
 --   fixture.ids      all of them as rows (who, name, id, kind)
 --   fixture.id(who, name), fixture.enter(who [, member]): login() in this transaction
@@ -103,7 +104,8 @@ BEGIN
   m := entrestate.template_create(marker || ' hello', 'email', marker || ' body', marker || ' subject');
   m2 := entrestate.template_create(marker || ' nudge', 'sms', marker || ' text');
   PERFORM entrestate.template_status_set(m, 1, 'approved'), entrestate.template_status_set(m2, 1, 'approved');
-  c := entrestate.campaign_create(marker || ' towers', 'investor', jsonb_build_object('page', marker));
+  c := entrestate.campaign_create(marker || ' towers', 'investor', jsonb_build_object('page', marker),
+    jsonb_build_object('forms', jsonb_build_array(marker || '-form'), 'landing_pages', jsonb_build_array('https://' || marker || '.example/towers')));
   c2 := entrestate.campaign_create(marker || ' villas', 'end_user');
   PERFORM entrestate.sequence_create(c, jsonb_build_array(
     jsonb_build_object('channel', 'email', 'template', m, 'delay', '0'),
@@ -133,19 +135,50 @@ CALL entrestate.sender_process();
 SET entrestate.clock = '2026-01-09T10:00:00Z';
 -- the second steps are decided; one more lead of each waits to be
 CALL entrestate.sender_process();
-DO $$
+-- What people and leads do with it: settings, notes, an opt-out, an import, a duplicate, a lead that
+-- turns hot and is handed over. None of it touches the runs of the leads above but the second's.
+CREATE FUNCTION fixture.use(who text, marker text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  w text;
+  c uuid := fixture.id(who, 'campaign');
   l uuid;
+  l6 uuid;
+  l7 uuid;
+  r record;
 BEGIN
-  FOREACH w IN ARRAY '{a,b}'::text[] LOOP
-    PERFORM fixture.enter(w);
-    l := entrestate.lead_create(CASE w WHEN 'a' THEN 'zqalpha' ELSE 'zqbeta' END || ' Late',
-      'late.' || CASE w WHEN 'a' THEN 'zqalpha' ELSE 'zqbeta' END || '@example.com', campaign => fixture.id(w, 'campaign')::uuid);
-    INSERT INTO fixture.ids VALUES (w, 'lead5', l, 'lead');
-  END LOOP;
+  PERFORM fixture.enter(who);
+  l := entrestate.lead_create(marker || ' Late', format('late.%s@example.com', marker), campaign => c);
+  INSERT INTO fixture.ids VALUES (who, 'lead5', l, 'lead');
+  PERFORM entrestate.agent_settings_set(c, behaviour => '{"tone": 20}', caps => '[{"max": 100, "per": "7 days"}]');
+  -- two versions, none of which changes a score that the tests below know
+  PERFORM entrestate.score_settings_set('{"open": 2}'), entrestate.score_settings_set('{"open": 1}');
+  l6 := entrestate.lead_create(marker || ' Six', format('six.%s@example.com', marker), source => 'form', consent => '{email,sms}');
+  l7 := entrestate.lead_create(marker || ' Seven', format('seven.%s@example.com', marker), attribution => jsonb_build_object('form', marker || '-nowhere'));
+  INSERT INTO fixture.ids VALUES (who, 'lead6', l6, 'lead'), (who, 'lead7', l7, 'lead');
+  PERFORM entrestate.lead_note_add(l6, marker || ' called twice'), entrestate.lead_tag(l6, ARRAY[marker || ' vip']),
+    entrestate.lead_consent(l6, 'sms', false, marker || ' call');
+  PERFORM entrestate.signal_add(l6, 'open', reference => marker || '-message'), entrestate.signal_add(l7, 'chat_message');
+  -- an alias
+  PERFORM entrestate.lead_merge(l7, l6);
+  PERFORM entrestate.signal_add(l6, 'form_resubmission', campaign => c);
+  PERFORM entrestate.suppression_add('email', format('blocked.%s@example.com', marker));
+  SELECT i.import_id INTO r FROM entrestate.lead_import(jsonb_build_array(
+    jsonb_build_object('full_name', marker || ' Imported', 'email', format('imported.%s@example.com', marker)),
+    jsonb_build_object('email', format('imported.%s@example.com', marker)), jsonb_build_object('email', marker)), source => marker || ' file') i LIMIT 1;
+  INSERT INTO fixture.ids VALUES (who, 'import', r.import_id, 'import');
+  -- hot: its run ends, a ticket opens, and whoever works on leads is told
+  PERFORM entrestate.lead_update(fixture.id(who, 'lead2')::uuid, owner => fixture.id(who, 'closer'));
+  PERFORM entrestate.signal_add(fixture.id(who, 'lead2')::uuid, 'call_request', campaign => c);
+  SELECT h.ticket_id INTO STRICT r FROM entrestate.handoff_list() h;
+  INSERT INTO fixture.ids VALUES (who, 'ticket', r.ticket_id, 'ticket');
+  PERFORM entrestate.handoff_open(l6, marker || ' asked');
+  PERFORM entrestate.handoff_take(h.ticket_id) FROM entrestate.handoff_list() h WHERE h.lead_id = l6;
+  SELECT x.notification_id INTO STRICT r FROM entrestate.notifications x WHERE x.tenant_id = fixture.id(who, 'tenant')::uuid
+    AND x.type = 'handoff.opened' AND x.user_id = '';
+  INSERT INTO fixture.ids VALUES (who, 'notification', r.notification_id, 'notification');
 END
 $$;
+DO $$ BEGIN PERFORM fixture.use('a', 'zqalpha'); END $$;
+DO $$ BEGIN PERFORM fixture.use('b', 'zqbeta'); END $$;
 SELECT entrestate.consumer_create('fixture') AS consumer \gset fixture_
 SELECT entrestate.tick() AS tick \gset fixture_
 
