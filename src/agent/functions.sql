@@ -149,7 +149,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION agent_settings_set(uuid, jsonb, jsonb, jsonb, text[], integer, integer, integer) IS
-'Sets how a campaign''s agent behaves and writes: behaviour bars {name: 0 to 100} (merged into the ones before), windows [{days, from, to}] in local time, rolling caps [{max, per, channel}], channels, brake_index (0 or 1), hot_threshold and warming_threshold (at most the tenant''s). NULL leaves a setting as it is. Returns the policy version that decisions refer to from now on. Capability: agent.manage. Errors: P0002, 22023, 54000. (A9, B9, B10)';
+'Sets how a campaign''s agent behaves and writes: behaviour bars {name: 0 to 100} (merged into the ones before), windows [{days, from, to}] in local time, rolling caps [{max, per, channel}], channels, brake_index (0 or 1), hot_threshold and warming_threshold (at most the tenant''s). NULL leaves a setting as it is. Returns the policy version that decisions refer to from now on. Capability: agent.manage. Errors: P0002, 22004, 22023, 54000. (A9, B9, B10)';
 
 CREATE FUNCTION agent_settings_get(campaign uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER

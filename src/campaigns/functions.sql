@@ -157,7 +157,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION campaign_status_set(uuid, text, text) IS
-'Activates, pauses, completes or archives a campaign; the same status again does nothing. Capability: campaign.manage. Errors: P0002, 22023, ZE005 for a change that transitions() does not list. (A4)';
+'Activates, pauses, completes or archives a campaign; the same status again does nothing. Capability: campaign.manage. Errors: P0002, 22004, 22023, 54000, ZE005 for a change that transitions() does not list. (A4)';
 
 CREATE FUNCTION campaign_update(campaign uuid, name text DEFAULT NULL, intent text DEFAULT NULL,
   sender_enabled boolean DEFAULT NULL, landing jsonb DEFAULT NULL, bindings jsonb DEFAULT NULL,
@@ -189,7 +189,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION campaign_update(uuid, text, text, boolean, jsonb, jsonb, timestamptz, boolean) IS
-'Changes a campaign; NULL leaves a setting as it is. bindings replace the ones before. backfill: leads attributed since then get runs when the sender can start (campaign_backfill() says how many). runs_on_import: whether imported leads get runs. Capability: campaign.manage. Errors: P0002, 22023, 54000. (A4, B8, B13)';
+'Changes a campaign; NULL leaves a setting as it is. bindings replace the ones before. backfill: leads attributed since then get runs when the sender can start (campaign_backfill() says how many). runs_on_import: whether imported leads get runs. Capability: campaign.manage. Errors: P0002, 22004, 22023, 54000. (A4, B8, B13)';
 
 CREATE FUNCTION campaign_get(campaign uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER

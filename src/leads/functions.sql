@@ -640,7 +640,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION lead_update(uuid, text, text, text, text, jsonb, text) IS
-'Changes a lead; NULL leaves a field as it is, an empty text clears it. custom is merged into what is there, a null in it removes the key. owner: a member. grade: A, B or C. Capability: lead.update. Errors: P0002, 22023, 54000, 55000. (A7)';
+'Changes a lead; NULL leaves a field as it is, an empty text clears it. custom is merged into what is there, a null in it removes the key. owner: a member. grade: A, B or C. Capability: lead.update. Errors: P0002, 22004, 22023, 54000, 55000. (A7)';
 
 CREATE FUNCTION lead_status_set(lead uuid, status text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -57,7 +57,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION template_status_set(uuid, integer, text) IS
-'Approves, rejects or retires a template version. Capability: template.approve. Errors: P0002, 22023, ZE005. (B1)';
+'Approves, rejects or retires a template version. Capability: template.approve. Errors: P0002, 22004, 22023, ZE005. (B1)';
 
 CREATE FUNCTION sequence_create(campaign uuid, steps jsonb, name text DEFAULT 'Follow-up') RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -112,7 +112,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sequence_create(uuid, jsonb, text) IS
-'Makes a draft version of a campaign''s sequence from steps [{channel, template, delay}]; returns the version. Capability: sequence.manage. Errors: P0002, 22023, 54000. (B1, B13)';
+'Makes a draft version of a campaign''s sequence from steps [{channel, template, delay}]; returns the version. Capability: sequence.manage. Errors: P0002, 22004, 22023, 54000. (B1, B13)';
 
 CREATE FUNCTION sequence_publish(campaign uuid, version integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -148,7 +148,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sequence_publish(uuid, integer) IS
-'Publishes a draft version: it never changes again, runs that begin from now on follow it, the one before is archived; returns how many runs the campaign''s backfill started. Capability: sequence.manage. Errors: P0002, 55000 when a template is not approved, ZE005. (B1)';
+'Publishes a draft version: it never changes again, runs that begin from now on follow it, the one before is archived; returns how many runs the campaign''s backfill started. Capability: sequence.manage. Errors: P0002, 22004, 55000 when a template is not approved, ZE005. (B1)';
 
 CREATE FUNCTION sender_start_runs(tenant uuid, campaign uuid, leads uuid[]) RETURNS integer
 LANGUAGE plpgsql VOLATILE

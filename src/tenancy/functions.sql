@@ -231,7 +231,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
   SELECT entrestate.tenant_flag('tenant.freeze', 'frozen', reason, true)
 $$;
 COMMENT ON FUNCTION tenant_freeze(text) IS
-'Freezes the tenant: nothing is sent from this commit on, and no transaction that enters the tenant later writes for it (one that is under way may still commit). Twice is once. Capability: tenant.freeze. (E18)';
+'Freezes the tenant: nothing is sent from this commit on, and no transaction that enters the tenant later writes for it (one that is under way may still commit). Twice is once. Capability: tenant.freeze. Errors: 22004, 22023, 54000. (E18)';
 
 CREATE FUNCTION tenant_unfreeze() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -247,7 +247,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
   SELECT entrestate.tenant_flag('safety.manage', 'paused', reason, true)
 $$;
 COMMENT ON FUNCTION tenant_pause(text) IS
-'Pauses all automation of the tenant from this commit on; people go on working. Capability: safety.manage. (C10)';
+'Pauses all automation of the tenant from this commit on; people go on working. Capability: safety.manage. Errors: 22004, 22023, 54000. (C10)';
 
 CREATE FUNCTION tenant_resume() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -278,7 +278,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION channel_set(text, boolean, boolean) IS
-'Turns a channel (email, sms, whatsapp) on or off, or pauses it; NULL leaves it. Capability: safety.manage. (C10)';
+'Turns a channel (email, sms, whatsapp) on or off, or pauses it; NULL leaves it. Capability: safety.manage. Errors: 22004, 22023. (C10)';
 
 CREATE FUNCTION member_add(user_id text, role text DEFAULT 'member') RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -303,7 +303,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION member_add(text, text) IS
-'Adds a user of the outside to the tenant. Capability: members.manage; tenant.transfer for an owner. Errors: 23505 when a member already. (E1)';
+'Adds a user of the outside to the tenant. Capability: members.manage; tenant.transfer for an owner. Errors: 22004, 22023, 23505 when a member already, 54000. (E1)';
 
 CREATE FUNCTION member_update(user_id text, role text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -345,7 +345,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION member_update(text, text) IS
-'Changes a member''s role, or with NULL removes the member; the last owner stays. Effective for the member''s next transaction. Capability: members.manage; tenant.transfer for an owner. Errors: P0002, 55000. (E1)';
+'Changes a member''s role, or with NULL removes the member; the last owner stays. Effective for the member''s next transaction. Capability: members.manage; tenant.transfer for an owner. Errors: P0002, 22004, 22023, 54000, 55000. (E1)';
 
 CREATE FUNCTION member_remove(user_id text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -353,7 +353,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
   SELECT entrestate.member_update(user_id, NULL)
 $$;
 COMMENT ON FUNCTION member_remove(text) IS
-'Removes a member; every token and login of the user for this tenant ends with the transaction that is under way. Capability: members.manage. (E1)';
+'Removes a member; every token and login of the user for this tenant ends with the transaction that is under way. Capability: members.manage. Errors: P0002, 22004, 55000. (E1)';
 
 CREATE FUNCTION capabilities(OUT capability text, OUT roles text[]) RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER

@@ -118,7 +118,7 @@ SELECT pg_temp.signal('sum', 'full', 'call_request@-20 days') \g /dev/null
 SELECT is(pg_temp.score('sum', 'full'), 1000 + 250 * 6, '"summed": one that is older than the newest thousand adds nothing');
 SELECT pg_temp.batch('sum', 'ties', array_agg(CASE WHEN i % 2 = 0 THEN 'open' ELSE 'chat_message' END ORDER BY i)) FROM generate_series(0, 1199) i \g /dev/null
 SELECT pg_temp.batch('sum', 'sties', array_agg(CASE WHEN i < 600 THEN 'chat_message' ELSE 'open' END ORDER BY i)) FROM generate_series(0, 1199) i \g /dev/null
-SELECT is((pg_temp.score('sum', 'ties'), pg_temp.score('sum', 'sties'))::text, '(2806,2806)', '"summed": of 1,200 at one instant the thousand that weigh most, in whichever order: 600 * 4 + 400 + 6');
+SELECT is((pg_temp.score('sum', 'ties'), pg_temp.score('sum', 'sties'))::text, '(2806,2806)', '"summed": of 1,200 at one instant the last thousand by kind, in whichever order: 600 * 4 + 400 + 6');
 
 -- ---------------------------------------------------------------- machines
 CREATE TABLE pg_temp.agents (agent text, seconds numeric, method text, machine boolean);

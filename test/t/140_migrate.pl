@@ -40,7 +40,8 @@ is($node->safe_psql('one', 'SELECT count(*) FROM entrestate.schema_version'), '1
 # rolled back it leaves nothing
 $node->safe_psql('postgres', 'CREATE DATABASE two');
 $node->safe_psql('two', 'CREATE EXTENSION entrestate; BEGIN; SELECT entrestate.migrate(); ROLLBACK;');
-is($node->safe_psql('two', "SELECT count(*) FROM pg_class WHERE relnamespace = 'entrestate'::regnamespace"), '0', 'rolled back, nothing is there');
+# a row type of the functions' own is code
+is($node->safe_psql('two', "SELECT count(*) FROM pg_class WHERE relnamespace = 'entrestate'::regnamespace AND relkind <> 'c'"), '0', 'rolled back, nothing is there');
 is($node->safe_psql('two', 'BEGIN; SELECT entrestate.migrate(); ROLLBACK; SELECT entrestate.migrate() IS NOT NULL;') =~ /t$/ ? 1 : 0, 1, 'and it can be done after all');
 l2_guards($node, 'two', 'verify() finds nothing');
 # the extension does not own the data

@@ -88,6 +88,7 @@ DECLARE
   m uuid;
   m2 uuid;
   c uuid;
+  l uuid;
 BEGIN
   PERFORM entrestate.login_record(t, 'u1', 'login.succeeded', '203.0.113.0/24', 'sso');
   PERFORM entrestate.login(t, 'u1');
@@ -106,9 +107,23 @@ BEGIN
   PERFORM entrestate.campaign_status_set(c, 'active');
   PERFORM entrestate.campaign_update(c, sender_enabled => true);
   FOR i IN 1 .. leads LOOP
-    PERFORM entrestate.lead_create('Lead ' || i, format('lead%s@example.com', i),
+    l := entrestate.lead_create('Lead ' || i, format('lead%s@example.com', i),
       CASE WHEN i % 3 > 0 THEN '+1 416 555 ' || to_char(i, 'FM0000') END, campaign => c);
+    -- some show interest, some turn hot and are braked when their next step comes, some are handed over, some ask to be left alone
+    CASE i % 10
+      WHEN 1 THEN PERFORM entrestate.signal_add(l, 'open', reference => 'm1'), entrestate.signal_add(l, 'chat_message', campaign => c);
+      WHEN 2 THEN PERFORM entrestate.signal_add(l, 'call_request');
+      WHEN 3 THEN PERFORM entrestate.handoff_open(l, 'asked', c), entrestate.lead_note_add(l, 'called'), entrestate.lead_tag(l, '{vip}');
+      WHEN 4 THEN PERFORM entrestate.lead_opt_out(l, 'email');
+      WHEN 5 THEN PERFORM entrestate.lead_merge(entrestate.lead_create('Twin of ' || i, consent => '{email}'), l);
+      ELSE NULL;
+    END CASE;
   END LOOP;
+  PERFORM entrestate.agent_settings_set(c, behaviour => '{"tone": 20}'), entrestate.score_settings_set('{"click": 4}');
+  PERFORM entrestate.lead_import('[{"email": "imported@example.com"}, {"email": "none"}]', c),
+    entrestate.lead_create('Nobody knows why', attribution => '{"form": "unknown"}');
+  PERFORM entrestate.handoff_take(h.ticket_id), entrestate.handoff_resolve(h.ticket_id, 'called')
+    FROM entrestate.handoff_list() h ORDER BY h.opened_at LIMIT 1;
   INSERT INTO public.tenant VALUES (name, t, c);
 END $$;
 SQL
