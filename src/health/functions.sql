@@ -476,7 +476,7 @@ SELECT 'L7', format('score of lead %s', r.lead_id), CASE
 FROM remade r
 WHERE r.the_lead IS NULL OR r.merged_into IS DISTINCT FROM r.lead_merged OR r.merged_into IS NULL AND r.score <> r.right_score
 UNION ALL
-SELECT 'L7', format('signals of lead %s', s.lead_id), format('have a gap: %s signals, the last is %s, the score has seen %s', s.n, s.last, c.signal_count)
+SELECT 'L7', format('signals of lead %s', lead_id), format('have a gap: %s signals, the last is %s, the score has seen %s', coalesce(s.n, 0), coalesce(s.last, 0), coalesce(c.signal_count, 0))
 FROM (SELECT x.tenant_id, x.lead_id, count(*) AS n, max(x.signal_no) AS last FROM entrestate.intent_signals x GROUP BY 1, 2) s
 FULL JOIN entrestate.lead_scores c USING (tenant_id, lead_id)
 WHERE coalesce(s.n, 0) <> coalesce(s.last, 0) OR coalesce(s.last, 0) <> coalesce(c.signal_count, -1)

@@ -549,6 +549,9 @@ SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('lead.read');
   upto uuid := coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+  -- variables: row security keeps a function out of an index condition
+  as_email text;
+  as_phone text;
   words text[];
   wanted tsquery;
   found uuid[];
@@ -560,9 +563,11 @@ BEGIN
   END IF;
   IF query IS NOT NULL AND btrim(query) <> '' THEN
     -- an address is looked up as such
-    SELECT array_agg(c.lead_id) INTO found FROM entrestate.lead_contacts c
-    WHERE c.tenant_id = t AND (c.kind = 'email' AND c.address_norm = entrestate.email_normalise(query)
-      OR c.kind = 'phone' AND c.address_norm = entrestate.phone_normalise(query, (SELECT s.country FROM entrestate.tenants s WHERE s.tenant_id = t)));
+    as_email := entrestate.email_normalise(query);
+    as_phone := entrestate.phone_normalise(query, (SELECT s.country FROM entrestate.tenants s WHERE s.tenant_id = t));
+    SELECT array_agg(c.lead_id) INTO found FROM (VALUES ('email', as_email), ('phone', as_phone)) v(kind, norm)
+    CROSS JOIN LATERAL (SELECT x.lead_id FROM entrestate.lead_contacts x
+      WHERE x.address_norm = v.norm AND x.kind = v.kind AND x.tenant_id = t OFFSET 0) c;
     IF found IS NULL THEN
       words := entrestate.search_words(query);
       IF NOT EXISTS (SELECT FROM unnest(words) w WHERE char_length(w) >= 2) THEN

@@ -42,11 +42,13 @@ sender_brake(PG_FUNCTION_ARGS)
 		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score," LEAD_FACTS
 		" FROM (SELECT DISTINCT v.id FROM unnest($2) AS v(id)) AS u(lead_id)"
 		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = u.lead_id"
-		" JOIN entrestate.sender_runs r ON r.tenant_id = $1 AND r.lead_id = u.lead_id"
+		/* OFFSET 0: from the lead to its runs, never from the campaigns */
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id"
+		"  AND x.status IN ('pending', 'running') OFFSET 0) r"
 		" JOIN entrestate.campaigns k ON k.tenant_id = $1 AND k.campaign_id = r.campaign_id"
 		" JOIN entrestate.sender_sequences q ON q.tenant_id = $1 AND q.campaign_id = r.campaign_id AND q.version = r.version"
 		" LEFT JOIN entrestate.lead_scores g ON g.tenant_id = $1 AND g.lead_id = r.lead_id"
-		" WHERE r.status IN ('pending', 'running') AND NOT EXISTS (SELECT FROM entrestate.sender_intents i"
+		" WHERE NOT EXISTS (SELECT FROM entrestate.sender_intents i"
 		"  WHERE i.tenant_id = $1 AND i.campaign_id = r.campaign_id AND i.lead_id = r.lead_id AND i.status = 'started')"
 		" ORDER BY r.lead_id, r.next_at, r.campaign_id", 2, {UUIDOID, UUIDARRAYOID}};
 	Tenant		tenant = {.id = *PG_GETARG_UUID_P(0)};

@@ -1,7 +1,10 @@
 -- handoff: a person takes a lead over. What it ends: sender/brake.c.
 
 CREATE FUNCTION sender_brake(tenant uuid, leads uuid[]) RETURNS integer
-LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'sender_brake';
+LANGUAGE c VOLATILE STRICT
+-- every row is looked up by its key, whoever calls
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
+AS 'MODULE_PATHNAME', 'sender_brake';
 COMMENT ON FUNCTION sender_brake(uuid, uuid[]) IS
 'Internal: ends the open runs of leads for which gates 3 to 6 say so, voids their intents that have not started, and opens the tickets that follow; returns how many runs ended. In the transaction that stored what brakes. (B10)';
 

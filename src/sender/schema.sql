@@ -235,6 +235,7 @@ CREATE TABLE entrestate.handoff_tickets (
   CHECK ((status = 'resolved') = (resolved_at IS NOT NULL))
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX handoff_tickets_open ON entrestate.handoff_tickets (lead_id, tenant_id) WHERE status <> 'resolved';
+CREATE INDEX handoff_tickets_campaign ON entrestate.handoff_tickets (campaign_id, tenant_id);
 CREATE INDEX handoff_tickets_lead ON entrestate.handoff_tickets (lead_id, tenant_id, opened_at);
 CREATE INDEX handoff_tickets_status ON entrestate.handoff_tickets (status, tenant_id, opened_at, ticket_id);
 COMMENT ON TABLE entrestate.handoff_tickets IS 'Leads that a person takes over; one that is not resolved ends all automation for the lead.';

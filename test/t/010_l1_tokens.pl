@@ -19,6 +19,8 @@ my $key_file = $node->data_dir . '/entrestate.key';
 # The context, as one line: the tenant or "none", and the explanation.
 my $context = "SELECT coalesce(tenant_id::text, 'none') || ': ' || explanation FROM entrestate.context()";
 my $leads = 'SELECT count(*) FROM entrestate.leads';
+# each tenant has as many
+my $n = $node->safe_psql('l1', "$leads WHERE tenant_id = '$a'");
 
 # In a transaction of its own: SET LOCAL to the token, and what it makes of the context.
 sub with_token
@@ -33,7 +35,7 @@ sub holds
 {
   my ($token, $tenant, $what, %as) = @_;
   my $r = with_token($token, %as);
-  is($r->{out}, "$tenant: The context holds.\n5", $what) or diag $r->{err};
+  is($r->{out}, "$tenant: The context holds.\n$n", $what) or diag $r->{err};
 }
 sub fails
 {
@@ -148,8 +150,8 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
   ok($node->poll_query_until('l1',
       # now() is the start of each of these transactions
       "SELECT now() > to_timestamp(" . (split /\n/, decode_base64((split /\./, $short)[1]))[1] . ")"), 'a token of one second expires');
-  is($first, '5', 'it held');
-  is($s->query($leads), '5', 'the transaction under way goes on');
+  is($first, $n, 'it held');
+  is($s->query($leads), $n, 'the transaction under way goes on');
   $s->query('COMMIT');
   is($s->query("BEGIN; SET LOCAL entrestate.session = '$short'; $context; COMMIT;"), $over, 'the next has no context');
   # the session's clock cannot be turned back, nor the simulation's help
@@ -166,14 +168,14 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
   my $s = L1::Session->new($node->connstr('l1') . ' user=fixture_app');
   my $old = 'none: The session token was set in an earlier transaction; a context ends with its transaction.';
   $s->query('SELECT entrestate.code_version()');
-  is($s->query("BEGIN; SET entrestate.session = '$good'; $leads; COMMIT; $context; $leads"), "5\n$old\n0", 'a bare SET ends with its transaction');
+  is($s->query("BEGIN; SET entrestate.session = '$good'; $leads; COMMIT; $context; $leads"), "$n\n$old\n0", 'a bare SET ends with its transaction');
   is($s->query("SET entrestate.session = '$good'; $context"), $old, 'and outside of one is nothing');
   is($s->query("BEGIN; $context; COMMIT"), $old, 'also in the next');
-  is($s->query("BEGIN; SET LOCAL entrestate.session = '$good_b'; $leads; ROLLBACK; $context"), "5\n$old", 'nor does a ROLLBACK bring it back');
+  is($s->query("BEGIN; SET LOCAL entrestate.session = '$good_b'; $leads; ROLLBACK; $context"), "$n\n$old", 'nor does a ROLLBACK bring it back');
   # savepoints
   is($s->query("BEGIN; SET LOCAL entrestate.session = '$good'; SAVEPOINT s; SET LOCAL entrestate.session = '$good_b'; "
       . "SELECT entrestate.current_tenant() = '$b'; ROLLBACK TO s; SELECT entrestate.current_tenant() = '$a'; "
-      . "SET LOCAL entrestate.session = ''; $leads; ROLLBACK TO s; $leads; RELEASE s; $leads; COMMIT"), "t\nt\n0\n5\n5", 'savepoints');
+      . "SET LOCAL entrestate.session = ''; $leads; ROLLBACK TO s; $leads; RELEASE s; $leads; COMMIT"), "t\nt\n0\n$n\n$n", 'savepoints');
   is($s->query("BEGIN; SET LOCAL entrestate.session = '$good'; SAVEPOINT s; SELECT 1/0; ROLLBACK TO s; SELECT entrestate.current_tenant() = '$a'; ROLLBACK; $leads"),
     "t\n0", 'an error in a savepoint');
   $s->query("BEGIN; SET LOCAL entrestate.session = '$good'; SET LOCAL entrestate.session = 'es1.x.y'; COMMIT");
@@ -202,7 +204,7 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
     'and under a savepoint');
   is(run_as($node, 'fixture_app', "SET entrestate.session = '$good';\nBEGIN;\nSAVEPOINT s;\n$leads;\nROLLBACK TO s;\n$leads;\nCOMMIT;")->{out}, "0\n0",
     'or loaded in a savepoint that is rolled back');
-  is(run_as($node, 'fixture_app', "BEGIN;\nSET LOCAL entrestate.session = '$good';\n$leads;\nCOMMIT;\n$leads")->{out}, "5\n0",
+  is(run_as($node, 'fixture_app', "BEGIN;\nSET LOCAL entrestate.session = '$good';\n$leads;\nCOMMIT;\n$leads")->{out}, "$n\n0",
     'set in the same transaction, it holds there');
   my $r = run_as($node, 'fixture_app', "BEGIN;\nSET LOCAL entrestate.session = 'es1.x.y';\n$context;\nCOMMIT;");
   is($r->{out}, $none, 'a forged one is no context');
@@ -249,15 +251,15 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
   my $s = L1::Session->new($node->connstr('l1') . ' user=fixture_app');
   my $w = L1::Session->new($node->connstr('l1') . ' user=postgres');
   my $freeze = "SELECT entrestate.can('members.manage')";
-  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $freeze; $leads"), "t\n5", 'an admin');
+  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $freeze; $leads"), "t\n$n", 'an admin');
   $w->query("BEGIN; SELECT entrestate.login('$a', '$ids->{a}{owner}'); SELECT entrestate.member_update('$ids->{a}{admin}', 'viewer'); COMMIT");
   is($w->{err}, '', 'becomes a viewer');
   is($s->query($freeze), 't', 'the transaction under way keeps the role it began with');
   $s->query('COMMIT');
-  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $freeze; $leads; COMMIT"), "f\n5", 'the next one, same token, has the new role');
-  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $leads"), '5', 'a member');
+  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $freeze; $leads; COMMIT"), "f\n$n", 'the next one, same token, has the new role');
+  is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $leads"), $n, 'a member');
   $w->query("BEGIN; SELECT entrestate.login('$a', '$ids->{a}{owner}'); SELECT entrestate.member_remove('$ids->{a}{admin}'); COMMIT");
-  is($s->query($leads), '5', 'who is removed: the transaction under way is not cut off');
+  is($s->query($leads), $n, 'who is removed: the transaction under way is not cut off');
   $s->query('COMMIT');
   is($s->query("BEGIN; SET LOCAL entrestate.session = '$t'; $context; $leads; COMMIT"),
     "none: The session token is not that of a member of the tenant.\n0", 'but the next one has no context, at once and with every token');
@@ -280,10 +282,10 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
   $node->safe_psql('postgres', "CREATE ROLE bound_b LOGIN IN ROLE entrestate_app; ALTER ROLE bound_b SET entrestate.bound_tenant = '$b/viewer'; "
       . "CREATE ROLE bound_gateway LOGIN IN ROLE entrestate_app, entrestate_authenticator; ALTER ROLE bound_gateway SET entrestate.bound_tenant = '$b'");
   my $r = run_as($node, 'bound_b', "$context;\n$leads;\nSELECT entrestate.current_member_role(), entrestate.current_actor()");
-  is($r->{out}, "$b: The context holds.\n5\nviewer|role:bound_b", 'a bound role is in its tenant, in its role, in each statement');
+  is($r->{out}, "$b: The context holds.\n$n\nviewer|role:bound_b", 'a bound role is in its tenant, in its role, in each statement');
   my $t = token($node, $a, $ids->{a}{owner}, 'bound_b');
   is(run_as($node, 'bound_b', "BEGIN;\nSET LOCAL entrestate.session = '$t';\n$context;\n$leads;\nCOMMIT;\n$leads")->{out},
-    "none: This login role is bound to another tenant.\n0\n5", 'no token reaches another tenant: the binding is a ceiling');
+    "none: This login role is bound to another tenant.\n0\n$n", 'no token reaches another tenant: the binding is a ceiling');
   holds(token($node, $b, $ids->{b}{owner}, 'bound_b'), $b, 'one of its own does', role => 'bound_b');
   is(state_of(run_as($node, 'bound_gateway', "SELECT entrestate.login('$a', '$ids->{a}{owner}')")->{err}), '28000', 'nor does a login');
   is(state_of(run_as($node, 'bound_gateway', "SELECT entrestate.login('$b', '$ids->{b}{owner}')")->{err}), '', 'but one into its own');
@@ -330,15 +332,15 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
   my $use = sub { my $out = $s->query("BEGIN; SET LOCAL entrestate.session = '$_[0]'; $leads; COMMIT"); return $s->{err} ? 'refused' : $out };
   my $old_token = token($node, $a, $ids->{a}{owner}, 'fixture_app');
   $s->query('SELECT entrestate.code_version()');
-  is($use->($old_token), '5', 'one key');
+  is($use->($old_token), $n, 'one key');
   $write->("# rotated\n\n$new\r\n$key\n");
   my $new_token = token($node, $a, $ids->{a}{owner}, 'fixture_app');
   is((split /\./, $new_token)[2], hmac_sha256_hex($new_token =~ s/\.[^.]*$//r, $new), 'two keys: the first signs');
-  is($use->($old_token), '5', 'both verify, in a session that has read the file before');
-  is($use->($new_token), '5', 'the new one too');
+  is($use->($old_token), $n, 'both verify, in a session that has read the file before');
+  is($use->($new_token), $n, 'the new one too');
   $write->("$new\n");
   is($use->($old_token), 'refused', 'a key that is taken away verifies no more');
-  is($use->($new_token), '5', 'the other one does');
+  is($use->($new_token), $n, 'the other one does');
   for my $bad ([ "$new\n", 0644, 'readable by others' ], [ "$new\n", 0660, 'writable by the group' ], [ "short\n", 0600, 'with a short key' ], [ "$new\nshort\n", 0600, 'with a short second key' ],
     [ '', 0600, 'that is empty' ], [ "# nothing\n", 0600, 'without a key' ], [ "$new\n" . 'x' x 70000, 0600, 'that is too large' ])
   {
@@ -368,7 +370,7 @@ is(state_of(run_as($node, 'postgres', "SELECT entrestate.token_mint('$a', '$ids-
 {
   my $odd = "a.b\\n'\"é;" . 'x' x 230;
   $node->safe_psql('l1', "BEGIN; SELECT entrestate.login('$a', '$ids->{a}{owner}'); SELECT entrestate.member_add(\$x\$$odd\$x\$, 'viewer'); COMMIT");
-  is(with_token($node->safe_psql('l1', "SELECT entrestate.token_mint('$a', \$x\$$odd\$x\$, 'fixture_app')"))->{out}, "$a: The context holds.\n5", 'an odd user');
+  is(with_token($node->safe_psql('l1', "SELECT entrestate.token_mint('$a', \$x\$$odd\$x\$, 'fixture_app')"))->{out}, "$a: The context holds.\n$n", 'an odd user');
 }
 $node->stop;
 done_testing();

@@ -14,9 +14,10 @@ foreach my $what ('schedule', 'unschedule')
 {
   my ($code, $out, $err) = $bare->psql('app', "\\set VERBOSITY verbose\nSELECT entrestate.$what()");
   like($err, qr/ERROR:  F0000: pg_cron is not loaded in this cluster/, "$what() without pg_cron");
-  like($err, qr/DETAIL:  It is not in shared_preload_libraries\.\nHINT:  Install the package .*CREATE EXTENSION pg_cron\. Without pg_cron, call /, 'says what to do');
+  like($err, qr/DETAIL:  It is not in shared_preload_libraries\.\nHINT:  Install the package .*CREATE EXTENSION pg_cron\. Without pg_cron, run the commands of SELECT /, 'says what to do');
 }
-is($bare->safe_psql('app', 'SELECT job FROM entrestate.schedule_jobs() ORDER BY 1'), "entrestate:app:sender\nentrestate:app:tick\nentrestate:app:upkeep", 'the jobs are known without it');
+my $names = join "\n", map { "entrestate:app:$_" } qw(scores_decay sender sender_upkeep tick upkeep);
+is($bare->safe_psql('app', 'SELECT job FROM entrestate.schedule_jobs() ORDER BY job COLLATE "C"'), $names, 'the jobs are known without it');
 $bare->stop;
 
 my $sharedir = `pg_config --sharedir`;
@@ -37,13 +38,12 @@ s3_database($same, 'app');
 my ($code, $out, $err) = $same->psql('app', "\\set VERBOSITY verbose\nSELECT entrestate.schedule()");
 like($err, qr/ERROR:  F0000: pg_cron is loaded but not created in this database.*HINT:  CREATE EXTENSION pg_cron;/s, 'loaded, but not created here');
 $same->safe_psql('app', 'CREATE EXTENSION pg_cron');
-my $names = "entrestate:app:sender\nentrestate:app:tick\nentrestate:app:upkeep";
-is($same->safe_psql('app', 'SELECT entrestate.schedule() ORDER BY 1'), $names, 'schedule()');
-my $jobs = q{SELECT jobname, schedule, command, database, username, active FROM cron.job WHERE jobname LIKE 'entrestate:%' ORDER BY jobname};
-my $want = join "\n", map { "entrestate:app:$_|app|entrestate_worker|t" } 'sender|* * * * *|CALL entrestate.sender_process()',
-  'tick|* * * * *|SELECT entrestate.tick()', 'upkeep|17 * * * *|SELECT entrestate.upkeep()';
-is($same->safe_psql('app', $jobs), $want, 'three jobs, as the worker, in this database');
-is($same->safe_psql('app', 'SELECT entrestate.schedule() ORDER BY 1'), $names, 'again');
+is($same->safe_psql('app', 'SELECT x FROM entrestate.schedule() x ORDER BY x COLLATE "C"'), $names, 'schedule()');
+my $jobs = q{SELECT jobname, schedule, command, database, username, active FROM cron.job WHERE jobname LIKE 'entrestate:%' ORDER BY jobname COLLATE "C"};
+my $want = join "\n", map { "entrestate:app:$_|app|entrestate_worker|t" } 'scores_decay|7 * * * *|CALL entrestate.scores_decay()',
+  'sender|* * * * *|CALL entrestate.sender_process()', 'sender_upkeep|*/5 * * * *|CALL entrestate.sender_upkeep()', 'tick|* * * * *|SELECT entrestate.tick()', 'upkeep|17 * * * *|SELECT entrestate.upkeep()';
+is($same->safe_psql('app', $jobs), $want, 'the jobs, as the worker, in this database');
+is($same->safe_psql('app', 'SELECT x FROM entrestate.schedule() x ORDER BY x COLLATE "C"'), $names, 'again');
 is($same->safe_psql('app', $jobs), $want, 'is the same');
 $same->safe_psql('app', q{SELECT cron.schedule('mine', '0 0 1 1 *', 'SELECT 1')});
 
@@ -89,7 +89,7 @@ foreach my $run ([ $same, 'app', 'a background worker' ], [ $other, 'postgres', 
   is($node->safe_psql('app', q{SELECT count(*) FROM entrestate.verify() WHERE object !~ '^role '}), '0', 'verify() finds nothing');
 }
 
-is($same->safe_psql('app', 'SELECT entrestate.unschedule() ORDER BY 1'), $names, 'unschedule()');
+is($same->safe_psql('app', 'SELECT x FROM entrestate.unschedule() x ORDER BY x COLLATE "C"'), $names, 'unschedule()');
 is($same->safe_psql('app', 'SELECT jobname FROM cron.job'), 'mine', 'leaves the jobs of others');
 is($same->safe_psql('app', 'SELECT count(*) FROM entrestate.unschedule()'), '0', 'again: none is left');
 $_->stop foreach $same, $other;
