@@ -121,13 +121,14 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   INSERT INTO entrestate.notifications (tenant_id, notification_id, user_id, type, entity_type, entity_id,
     campaign_id, created_at)
-  VALUES (entrestate.current_tenant(), entrestate.uuid_v7(), coalesce(notification_add.user_id, ''),
+  VALUES (entrestate.current_tenant(), entrestate.uuid_v7(), coalesce((SELECT m.user_id FROM entrestate.members m
+      WHERE m.tenant_id = entrestate.current_tenant() AND m.user_id = notification_add.user_id), ''),
     notification_add.type, notification_add.entity_type, notification_add.entity_id,
     notification_add.campaign_id, entrestate.clock_now());
 END
 $$;
 COMMENT ON FUNCTION notification_add(text, text, text, text, uuid) IS
-'Internal: notifies a member, or with NULL whoever works on leads. (E9)';
+'Internal: notifies a member; with NULL, or one who has left, whoever works on leads. (E9)';
 
 CREATE FUNCTION notifications_list(unread_only boolean DEFAULT false, before uuid DEFAULT NULL,
   max_rows integer DEFAULT 50)
@@ -184,10 +185,13 @@ BEGIN
   IF cardinality(notification_ids) > 1000 THEN
     PERFORM entrestate.raise('LIMIT_EXCEEDED', 'notification_ids has too many ids', 'At most 1000 are allowed.');
   END IF;
-  UPDATE entrestate.notifications x SET read_at = entrestate.clock_now(), read_by = me
-  WHERE x.tenant_id = t AND x.read_at IS NULL
-    AND CASE WHEN notification_ids IS NULL THEN x.user_id = me
-             ELSE x.notification_id = ANY (notification_ids) AND x.user_id IN (me, '') END;
+  IF notification_ids IS NULL THEN
+    UPDATE entrestate.notifications x SET read_at = entrestate.clock_now(), read_by = me
+    WHERE x.user_id = me AND x.tenant_id = t AND x.read_at IS NULL;
+  ELSE
+    UPDATE entrestate.notifications x SET read_at = entrestate.clock_now(), read_by = me
+    WHERE x.tenant_id = t AND x.notification_id = ANY (notification_ids) AND x.user_id IN (me, '') AND x.read_at IS NULL;
+  END IF;
   GET DIAGNOSTICS n = ROW_COUNT;
   RETURN n;
 END

@@ -180,13 +180,14 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.require('agent.read');
+  upto integer := coalesce(policy_get.version, 2147483647);
   r jsonb;
 BEGIN
   SELECT jsonb_build_object('version', p.version, 'takenAt', p.taken_at, 'takenBy', p.taken_by, 'policy', p.policy)
   INTO r FROM entrestate.policy_snapshots p
-  WHERE p.tenant_id = t AND p.campaign_id = campaign AND (p.version = policy_get.version OR policy_get.version IS NULL)
+  WHERE p.tenant_id = t AND p.campaign_id = campaign AND p.version <= upto
   ORDER BY p.version DESC LIMIT 1;
-  IF NOT FOUND THEN
+  IF NOT FOUND OR (r ->> 'version')::integer <> policy_get.version THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such policy version');
   END IF;
   RETURN r;

@@ -62,11 +62,12 @@ BEGIN
     vals := (SELECT array_agg(n) FROM unnest(vals) v CROSS JOIN LATERAL (SELECT entrestate.binding_normalise(k, v) AS n) x
              WHERE n IS NOT NULL);
     CONTINUE WHEN vals IS NULL;
+    -- value by value: with ANY a plan may read all of the tenant's
     SELECT array_agg(DISTINCT b.campaign_id) INTO candidates
-    FROM entrestate.campaign_bindings b
+    FROM unnest(vals) v CROSS JOIN LATERAL (SELECT x.campaign_id FROM entrestate.campaign_bindings x
+      WHERE x.tenant_id = tenant AND x.kind = k AND x.value = v OFFSET 0) b
     JOIN entrestate.campaigns c ON c.tenant_id = tenant AND c.campaign_id = b.campaign_id
-    WHERE b.tenant_id = tenant AND b.kind = k AND b.value = ANY (vals)
-      AND c.status IN ('draft', 'active', 'paused');
+    WHERE c.status IN ('draft', 'active', 'paused');
     IF candidates IS NOT NULL THEN
       resolved_by := k;
       campaign_id := CASE WHEN cardinality(candidates) = 1 THEN candidates[1] END;

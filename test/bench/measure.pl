@@ -7,15 +7,17 @@ use warnings;
 use Digest::SHA qw(hmac_sha256);
 use MIME::Base64 qw(encode_base64url);
 use POSIX qw(floor);
+use Time::HiRes;
 
 my ($work, $key_file) = @ARGV;
 my $rounds = $ENV{BENCH_ROUNDS} || 5;
 mkdir $work;
+my $db = 'postgres';
 
 sub query
 {
   my ($sql) = @_;
-  my $out = qx{psql -XAtq -v ON_ERROR_STOP=1 -c "$sql"};
+  my $out = qx{psql -XAtq -v ON_ERROR_STOP=1 -d $db -c "$sql"};
   die "failed: $sql\n" if $?;
   chomp $out;
   return $out;
@@ -40,7 +42,7 @@ sub script
 sub seconds
 {
   my ($user, $file, $time) = @_;
-  my $out = qx{pgbench -n -M prepared -c 1 -T $time -U $user -f $file postgres 2>&1};
+  my $out = qx{pgbench -n -M prepared -c 1 -T $time -U $user -f $file $db 2>&1};
   $out =~ /^tps = ([0-9.]+) \(without/m or die "pgbench: $out";
   return 1 / $1;
 }
@@ -104,9 +106,9 @@ my @reads = (
   [ 'the newest 50 events of a type', 200,
     "SELECT * FROM entrestate.sender_events WHERE %s type = $type ORDER BY recorded_at DESC LIMIT 50" ],
   [ 'a campaign\'s leads by direction', 4,
-    'SELECT direction, count(*), sum(score) FROM entrestate.leads WHERE %s campaign_id = \'%C\' GROUP BY 1' ],
+    'SELECT direction, count(*), count(hot_at) FROM entrestate.leads WHERE %s campaign_id = \'%C\' GROUP BY 1' ],
   [ 'the tenant\'s leads by direction', 1,
-    'SELECT direction, count(*), sum(score) FROM entrestate.leads WHERE %s true GROUP BY 1' ],
+    'SELECT direction, count(*), count(hot_at) FROM entrestate.leads WHERE %s true GROUP BY 1' ],
   [ 'the tenant\'s events by type', 1,
     'SELECT type, count(*) FROM entrestate.sender_events WHERE %s true GROUP BY 1' ]);
 my $logs = 0;
@@ -178,9 +180,74 @@ row("a batch of $n events", time_of($a), time_of($b), $ratio, $spread);
 printf "%-44s %10.0f %10.0f\n", 'events a second', 1 / $a, 1 / $b;
 $ratio{consumer_throughput} = 1 / $ratio;
 
+# ---------------------------------------------------------------- signals, search, import
+
+$db = 'leads';
+my $leads = query('SELECT count(*) FROM data.lead');
+$t = query('SELECT tenant_id FROM data.tenant');
+$login = "SELECT entrestate.login('$t', 'owner');";
+heading('storing signals, per signal, durable', 'scored', 'bare');
+foreach my $n (1000, 1)
+{
+  my $last = $leads - $n;
+  my $some = "(SELECT array_agg(lead_id) FROM data.lead WHERE i > :first AND i <= :first + $n), (SELECT kinds FROM data.mix), "
+    . "(SELECT array_agg('m' || :salt || '-' || i) FROM generate_series(1, $n) i)";
+  my $one = "(SELECT lead_id FROM data.lead WHERE i = :first + 1)";
+  my $head = "\\set first random(0, $last)\n\\set salt random(1, 1000000000)\nBEGIN;\n$login\n";
+  my @pair = $n > 1
+    ? ("SELECT count(*) FROM entrestate.signals_add(leads => l, kinds => k, refs => r) FROM (SELECT $some) x(l, k, r);", "SELECT data.insert_plain($some);")
+    : ("SELECT * FROM entrestate.signal_add($one, 'open', reference => 'm' || :salt);", "SELECT data.insert_plain(ARRAY[$one], '{open}', ARRAY['m' || :salt]);");
+  $pair[0] = "SELECT count(s.*) FROM (SELECT $some) x(l, k, r), entrestate.signals_add(leads => x.l, kinds => x.k, refs => x.r) s;" if $n > 1;
+  query('CHECKPOINT');
+  my ($a, $b, $ratio, $spread) = pair(map({ [ 'bench_app', "$head$_\nCOMMIT;", $n ] } @pair), 4);
+  row($n > 1 ? "$n a call: score, latch, direction" : 'one a call', time_of($a), time_of($b), $ratio, $spread);
+  printf "%-44s %10.0f %10.0f\n", 'signals a second', 1 / $a, 1 / $b;
+  $ratio{$n > 1 ? 'signals_batch' : 'signals_single'} = 1 / $ratio;
+}
+
+# each query once, in one session: what a person types into the search box
+{
+  my @queries = map { "SELECT count(*) FROM entrestate.lead_search($_)" } (
+    map({ "'$_'" } qw(maria josé li omar zoë firm ma)), map({ "'" . lc . "'" } split /\n/, query("SELECT first || ' ' || left(last, 5) FROM data.lead WHERE i % ($leads / 60) = 7")),
+    map({ "'$_'" } split /\n/, query("SELECT last FROM data.lead WHERE i % ($leads / 60) = 11")), map({ "'$_'" } split /\n/, query("SELECT firm FROM data.lead WHERE i % ($leads / 60) = 13")),
+    map({ "'$_'" } split /\n/, query("SELECT address FROM entrestate.lead_contacts ORDER BY address_norm OFFSET 100 LIMIT 60")),
+    map({ "'maria', before => '$_'" } split /\n/, query("SELECT lead_id FROM data.lead WHERE i % ($leads / 10) = 1")),
+    "'nobody has this'", "'xqz'");
+  my $file = script(join "\n", "BEGIN;", $login, '\\timing on', map({ "$_;" } @queries, @queries, @queries), 'COMMIT;');
+  my @ms = map { /^Time: ([0-9.]+) ms/ ? $1 : () } split /\n/, qx{psql -Xq -U bench_app -d leads -v ON_ERROR_STOP=1 -f $file 2>&1};
+  shift @ms; # \timing itself is not timed; the first query plans
+  die "lead_search: no times\n" if @ms < @queries;
+  printf "\n%-44s %10s %10s %10s\n", "lead_search() of $leads leads, ms", 'p50', 'p99', 'most';
+  printf "%-44s %10.2f %10.2f %10.2f\n", scalar(@queries) . ' queries', quantile(.5, @ms), quantile(.99, @ms), quantile(1, @ms);
+}
+
+# 200,000 leads of 100 tenants, 2,000 an import
+{
+  my $n = $ENV{BENCH_IMPORT} || 200000;
+  my $imports = int($n / 2000);
+  query("CREATE TABLE data.importing AS SELECT k, entrestate.tenant_create('Import ' || k, 'owner', 'sandbox') AS tenant_id FROM generate_series(1, $imports) k");
+  query('GRANT SELECT ON data.importing TO bench_app');
+  foreach my $how (
+    [ 'JSON', q{entrestate.lead_import((SELECT jsonb_agg(jsonb_build_object('full_name', 'Lead ' || i, 'email', 'Lead' || i || '@Example.com', 'company', 'Firm ' || i % 50, 'budget', i)) FROM generate_series(1, 1000) i))} ],
+    [ 'CSV', q{entrestate.lead_import_csv((SELECT convert_to('Name,E-mail,Company,Budget' || string_agg(E'\\nLead ' || i || ',lead' || i || '@example.com,Firm ' || i % 50 || ',' || i, ''), 'UTF8') FROM generate_series(1001, 2000) i))} ])
+  {
+    my ($name, $call) = @$how;
+    my $file = script(join "\n", map { "BEGIN;\nSELECT entrestate.login('$_', 'owner') \\g /dev/null\nSELECT outcome, count(*) FROM $call GROUP BY 1;\nCOMMIT;" }
+      split /\n/, query('SELECT tenant_id FROM data.importing ORDER BY k'));
+    my $from = Time::HiRes::time();
+    my $out = qx{psql -XAtq -U bench_app -d leads -v ON_ERROR_STOP=1 -f $file 2>&1};
+    my $s = Time::HiRes::time() - $from;
+    my $imported = 0;
+    $imported += $_ foreach $out =~ /^imported\|(\d+)$/mg;
+    die "import: $out\n" if $imported != 1000 * $imports;
+    printf "%-44s %10.0f\n", "imported leads a second, $name, $imports tenants", $imported / $s;
+  }
+  print 'counts that do not add up: ', query('SELECT count(*) FROM entrestate.lead_imports WHERE row_count <> imported + duplicate + refused OR imported <> 1000'), "\n";
+}
+
 print "\nEach pair in $rounds rounds, in turns; the ratio is the rounds' median, +- half the distance of\n",
   "their quartiles. rls_read_overhead is the geometric mean of the reads, guard_insert_overhead the\n",
   "batches of 1000, context_entry_overhead login()'s transaction against one with SELECT 1.\n\n";
-my %aim = (rls_read_overhead => '1.05', guard_insert_overhead => '1.15');
+my %aim = (rls_read_overhead => '1.05', guard_insert_overhead => '1.15', signals_single => '0.6', signals_batch => '0.6');
 printf "ratio: %s %.3f aim %s\n", $_, $ratio{$_}, $aim{$_} // '-'
-  foreach qw(rls_read_overhead guard_insert_overhead context_entry_overhead consumer_throughput);
+  foreach qw(rls_read_overhead guard_insert_overhead context_entry_overhead consumer_throughput signals_single signals_batch);
