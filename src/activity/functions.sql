@@ -44,7 +44,7 @@ CREATE FUNCTION activity_feed(before timestamptz DEFAULT NULL, before_id uuid DE
 RETURNS TABLE (event jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 -- PL/pgSQL: it checks first.
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('activity.read');
   -- variables: row security keeps a coalesce() out of an index condition
@@ -90,7 +90,7 @@ RETURNS TABLE (recorded_at timestamptz, id uuid, action text, actor text, member
   login_role text, target_type text, target_id text, detail jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 -- PL/pgSQL: it checks first.
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('audit.read');
   upto timestamptz := coalesce(before, 'infinity');

@@ -179,7 +179,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 -- every row is looked up by its key, whatever the statistics of a table that
 -- was just filled say
 SET search_path = pg_catalog, pg_temp SET row_security = on
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('audience.signal');
 BEGIN
@@ -310,7 +310,7 @@ CREATE FUNCTION scores_decay_tenant(tenant uuid, batch integer DEFAULT 1000) RET
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 -- the session setting is pinned so that the caller's own context comes back
 SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = ''
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   at timestamptz := entrestate.clock_now();
   s jsonb;
@@ -402,7 +402,7 @@ CREATE FUNCTION signals_list(lead uuid, before timestamptz DEFAULT NULL, before_
 RETURNS TABLE (recorded_at timestamptz, signal_no integer, occurred_at timestamptz, kind text, campaign_id uuid,
   reference text, counted boolean, score integer, hot boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('audience.read');
   upto timestamptz := coalesce(before, 'infinity');
@@ -424,7 +424,7 @@ CREATE FUNCTION audience_actions_list(lead uuid DEFAULT NULL, before timestamptz
   max_rows integer DEFAULT 50)
 RETURNS TABLE (recorded_at timestamptz, id uuid, action jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('audience.read');
   upto timestamptz := coalesce(before, 'infinity');

@@ -44,37 +44,56 @@ $$;
 COMMENT ON FUNCTION campaign_bind(uuid, uuid, jsonb) IS
 'Internal: checks bindings {forms, landing_pages, click_ids, utm_campaigns} and makes them the campaign''s; returns them. A click id is bound as name:value or, for all of its kind, as name.';
 
+CREATE FUNCTION campaigns_resolve(tenant uuid, attributions jsonb[])
+RETURNS TABLE (no integer, campaign_id uuid, resolved_by text, candidates uuid[])
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session; what is joined by value is no nested
+-- loop, bindings are looked up by their key.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+  RETURN QUERY
+  WITH said AS MATERIALIZED (
+    -- what each says, in the order in which it counts
+    SELECT u.o, k.rank, k.kind, k.value
+    FROM unnest(attributions) WITH ORDINALITY AS u(a, o)
+    CROSS JOIN LATERAL (
+      SELECT 1 AS rank, 'form' AS kind, u.a ->> 'form' AS value
+      UNION ALL
+      SELECT 2, 'landing_page', u.a ->> 'landing_page'
+      UNION ALL
+      SELECT 3, 'click_id', v.value FROM jsonb_each_text(u.a -> 'click_ids') c, unnest(ARRAY[c.key, c.key || ':' || c.value]) AS v(value)
+      UNION ALL
+      SELECT 4, 'utm_campaign', v.value FROM unnest(ARRAY[u.a -> 'utm' ->> 'utm_campaign', u.a -> 'utm' ->> 'campaign']) AS v(value)) k
+    WHERE k.value IS NOT NULL
+      AND k.kind = ANY (ARRAY(SELECT DISTINCT b.kind FROM entrestate.campaign_bindings b WHERE b.tenant_id = tenant))
+  ), bound AS MATERIALIZED (
+    SELECT d.kind, d.value, b.campaign_id
+    FROM (SELECT DISTINCT s.kind, s.value FROM said s) d
+    CROSS JOIN LATERAL (SELECT entrestate.binding_normalise(d.kind, d.value) AS value OFFSET 0) n
+    CROSS JOIN LATERAL (SELECT x.campaign_id FROM entrestate.campaign_bindings x
+      WHERE x.tenant_id = tenant AND x.kind = d.kind AND x.value = n.value OFFSET 0) b
+    CROSS JOIN LATERAL (SELECT FROM entrestate.campaigns c WHERE c.tenant_id = tenant AND c.campaign_id = b.campaign_id
+      AND c.status IN ('draft', 'active', 'paused') OFFSET 0) c
+  ), hit AS (
+    SELECT DISTINCT ON (s.o) s.o, s.kind, array_agg(DISTINCT b.campaign_id) AS campaigns
+    FROM said s JOIN bound b ON b.kind = s.kind AND b.value = s.value
+    GROUP BY s.o, s.rank, s.kind ORDER BY s.o, s.rank
+  )
+  SELECT i, CASE WHEN cardinality(h.campaigns) = 1 THEN h.campaigns[1] END, h.kind, coalesce(h.campaigns, '{}')
+  FROM generate_subscripts(attributions, 1) i LEFT JOIN hit h ON h.o = i;
+END
+$$;
+COMMENT ON FUNCTION campaigns_resolve(uuid, jsonb[]) IS
+'Internal: for each attribution, by its number, the campaign it leads to, through the first of form, landing_page, click_ids, utm that has a binding at all; none when several campaigns have it (candidates).';
+
 CREATE FUNCTION campaign_resolve(tenant uuid, attribution jsonb, OUT campaign_id uuid, OUT resolved_by text,
   OUT candidates uuid[])
 LANGUAGE plpgsql STABLE
--- PL/pgSQL: one kind after the other.
+-- PL/pgSQL keeps the plan for the session.
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  k text;
-  vals text[];
 BEGIN
-  FOREACH k IN ARRAY '{form,landing_page,click_id,utm_campaign}'::text[] LOOP
-    vals := CASE k
-      WHEN 'utm_campaign' THEN ARRAY[attribution -> 'utm' ->> 'utm_campaign', attribution -> 'utm' ->> 'campaign']
-      WHEN 'click_id' THEN (SELECT array_agg(c.key) || array_agg(c.key || ':' || c.value)
-                            FROM jsonb_each_text(attribution -> 'click_ids') c)
-      ELSE ARRAY[attribution ->> k] END;
-    vals := (SELECT array_agg(n) FROM unnest(vals) v CROSS JOIN LATERAL (SELECT entrestate.binding_normalise(k, v) AS n) x
-             WHERE n IS NOT NULL);
-    CONTINUE WHEN vals IS NULL;
-    -- value by value: with ANY a plan may read all of the tenant's
-    SELECT array_agg(DISTINCT b.campaign_id) INTO candidates
-    FROM unnest(vals) v CROSS JOIN LATERAL (SELECT x.campaign_id FROM entrestate.campaign_bindings x
-      WHERE x.tenant_id = tenant AND x.kind = k AND x.value = v OFFSET 0) b
-    JOIN entrestate.campaigns c ON c.tenant_id = tenant AND c.campaign_id = b.campaign_id
-    WHERE c.status IN ('draft', 'active', 'paused');
-    IF candidates IS NOT NULL THEN
-      resolved_by := k;
-      campaign_id := CASE WHEN cardinality(candidates) = 1 THEN candidates[1] END;
-      RETURN;
-    END IF;
-  END LOOP;
-  candidates := '{}';
+  SELECT r.campaign_id, r.resolved_by, r.candidates INTO campaign_id, resolved_by, candidates
+  FROM entrestate.campaigns_resolve(tenant, ARRAY[attribution]) r;
 END
 $$;
 COMMENT ON FUNCTION campaign_resolve(uuid, jsonb) IS

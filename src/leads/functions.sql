@@ -516,7 +516,7 @@ RETURNS TABLE (lead_id uuid, full_name text, company text, status text, directio
   hot_at timestamptz, campaign_id uuid, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 -- the plan must come in the order of the page, however few rows it expects
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('lead.read');
   -- variables: row security keeps a coalesce() out of an index condition
@@ -545,7 +545,7 @@ CREATE FUNCTION lead_search(query text DEFAULT NULL, with_status text DEFAULT NU
 RETURNS TABLE (lead_id uuid, full_name text, company text, email text, status text, direction text, campaign_id uuid,
   owner_id text, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('lead.read');
   upto uuid := coalesce(before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
@@ -1204,228 +1204,310 @@ COMMENT ON FUNCTION lead_merge(uuid, uuid) IS
 CREATE TYPE import_row AS (
   row_no integer, reason text, full_name text, company text, kinds text[], addresses text[], norms text[],
   key text, custom jsonb, time_zone text, campaign_id uuid, attribution jsonb, resolved_by text, candidates uuid[], arrived_at timestamptz,
-  outcome text, lead_id uuid
+  lead_id uuid, is_new boolean
 );
 COMMENT ON TYPE import_row IS 'Internal: a row of an import on its way.';
 
 CREATE FUNCTION import_instant(value text, zone text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE
--- PL/pgSQL: what is no instant is NULL, not an error.
-SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO' AS $$
+-- PL/pgSQL keeps the plan for the session. What the patterns let through is an
+-- instant: an exception block for each row of an import would cost too much.
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF value !~ '^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?$' THEN
+  IF value !~ '^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([T ](([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?|24:00(:00(\.0{1,6})?)?)( ?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?))?)?$'
+    OR value ~ '^\d{4}-(02-3|(04|06|09|11)-31)' OR value < '0001'
+    OR value ~ '^\d{4}-02-29' AND NOT (left(value, 4)::integer % 4 = 0 AND (left(value, 4)::integer % 100 <> 0 OR left(value, 4)::integer % 400 = 0)) THEN
     RETURN NULL;
   ELSIF value ~ ':.*(Z|[+-]\d{2}(:?\d{2})?)$' THEN
     RETURN value::timestamptz;
   END IF;
   RETURN value::timestamp AT TIME ZONE zone;
-EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
-  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION import_instant(text, text) IS
 'Internal: an ISO 8601 date or instant, in a zone where it names none; NULL when it is none.';
 
-CREATE FUNCTION import_check(row_no integer, r jsonb, problem text, tenant uuid, zone text, country text, campaign uuid) RETURNS import_row
-LANGUAGE plpgsql STABLE
--- PL/pgSQL: one check after the other; the first that fails is the row's reason.
+CREATE FUNCTION import_attribution(attribution jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+-- PL/pgSQL: what is none is NULL, not an error.
 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  x entrestate.import_row;
-  k text;
-  v jsonb;
-  e text;
-  n text;
-  known CONSTANT text[] := '{full_name,company,email,phone,country,idempotency_key,custom,time_zone,campaign,attribution,arrived_at}';
 BEGIN
-  x.row_no := row_no;
-  x.reason := problem;
-  IF x.reason IS NOT NULL THEN
-    RETURN x;
-  ELSIF r IS NULL OR jsonb_typeof(r) <> 'object' THEN
-    x.reason := 'not_an_object';
-    RETURN x;
+  -- what is short and simple is right; whatever is not is looked at closely
+  IF octet_length(attribution::text) <= 255 AND attribution::text !~ '\\' AND jsonb_typeof(attribution) = 'object'
+    AND attribution - '{form,landing_page,referrer,utm,click_ids}'::text[] = '{}'
+    AND coalesce(jsonb_typeof(attribution -> 'utm') = 'object', true) AND coalesce(jsonb_typeof(attribution -> 'click_ids') = 'object', true) THEN
+    RETURN jsonb_strip_nulls(attribution);
   END IF;
-  x.custom := '{}'; x.kinds := '{}'; x.addresses := '{}'; x.norms := '{}';
-  FOR k, v IN SELECT * FROM jsonb_each(r) LOOP
-    CONTINUE WHEN jsonb_typeof(v) = 'null';
-    IF k = 'custom' OR k = 'attribution' THEN
-      IF jsonb_typeof(v) <> 'object' THEN
-        x.reason := k || '_not_an_object';
-      ELSIF k = 'custom' THEN
-        x.custom := v || x.custom;
-      ELSE
-        x.attribution := v;
-      END IF;
-    ELSIF k <> ALL (known) THEN
-      x.custom := x.custom || jsonb_build_object(left(k, 100), v);  -- the tenant's own field
-    ELSIF jsonb_typeof(v) IN ('object', 'array') AND k NOT IN ('email', 'phone') OR jsonb_typeof(v) = 'object' THEN
-      x.reason := k || '_not_a_text';
-    END IF;
-    EXIT WHEN x.reason IS NOT NULL;
-  END LOOP;
-  IF x.reason IS NOT NULL THEN
-    RETURN x;
-  END IF;
-  x.full_name := nullif(btrim(r ->> 'full_name'), '');
-  x.company := nullif(btrim(r ->> 'company'), '');
-  x.key := nullif(r ->> 'idempotency_key', '');
-  x.time_zone := nullif(btrim(r ->> 'time_zone'), '');
-  x.reason := CASE
-    WHEN char_length(x.full_name) > 200 THEN 'full_name_too_long' WHEN char_length(x.company) > 200 THEN 'company_too_long'
-    WHEN octet_length(x.key) > 250 THEN 'idempotency_key_too_long'
-    WHEN concat_ws(' ', x.full_name, x.company, x.key) ~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]' THEN 'control_characters'
-    WHEN pg_column_size(x.custom) > 65536 THEN 'custom_too_large'
-    WHEN x.custom::text ~ '\\u0001' THEN 'control_characters'
-    WHEN x.time_zone IS NOT NULL AND NOT (x.time_zone ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' AND entrestate.zone_known(x.time_zone) OR x.time_zone = 'UTC') THEN 'invalid_time_zone'
-    WHEN coalesce(upper(btrim(r ->> 'country')), country, 'CA') !~ '^[A-Z]{2}$' THEN 'invalid_country' END;
-  IF x.reason IS NULL THEN
-    FOREACH k IN ARRAY '{email,phone}'::text[] LOOP
-      FOR e IN SELECT btrim(u) FROM jsonb_array_elements_text(CASE jsonb_typeof(r -> k) WHEN 'array' THEN r -> k
-          ELSE jsonb_build_array(r -> k) END) u WHERE btrim(u) <> '' LIMIT 20 LOOP
-        n := CASE WHEN octet_length(e) <= 320 THEN entrestate.address_norm(k, e, coalesce(upper(nullif(btrim(r ->> 'country'), '')), country)) END;
-        IF n IS NULL THEN
-          x.reason := 'invalid_' || k;
-        ELSIF n <> ALL (x.norms) THEN
-          x.kinds := x.kinds || k; x.addresses := x.addresses || e; x.norms := x.norms || n;
-        END IF;
-      END LOOP;
-    END LOOP;
-  END IF;
-  IF x.reason IS NULL AND cardinality(x.norms) = 0 AND x.full_name IS NULL AND x.key IS NULL THEN
-    x.reason := 'nothing_to_know_it_by';
-  END IF;
-  IF x.reason IS NULL AND nullif(btrim(r ->> 'arrived_at'), '') IS NOT NULL THEN
-    x.arrived_at := entrestate.import_instant(btrim(r ->> 'arrived_at'), coalesce(x.time_zone, zone));
-    IF x.arrived_at IS NULL OR x.arrived_at > entrestate.clock_now() OR x.arrived_at < '1970-01-01Z' THEN
-      x.reason := 'invalid_arrived_at';
-    END IF;
-  END IF;
-  IF x.reason IS NULL THEN
-    x.campaign_id := campaign;
-    x.resolved_by := CASE WHEN campaign IS NOT NULL THEN 'campaign_id' END;
-    e := coalesce(nullif(btrim(r ->> 'campaign'), ''), x.attribution ->> 'campaign_id');
-    IF e IS NOT NULL THEN
-      SELECT c.campaign_id, 'campaign_id' INTO x.campaign_id, x.resolved_by FROM entrestate.campaigns c
-      WHERE c.tenant_id = tenant AND c.campaign_id::text = lower(e);
-      IF NOT FOUND THEN
-        x.reason := 'unknown_campaign';
-      END IF;
-    END IF;
-    IF x.attribution IS NOT NULL THEN
-      BEGIN
-        x.attribution := entrestate.arg_attribution(x.attribution);
-      EXCEPTION WHEN SQLSTATE '22023' OR SQLSTATE '54000' THEN
-        x.reason := 'invalid_attribution';
-      END;
-    END IF;
-  END IF;
-  RETURN x;
+  RETURN entrestate.arg_attribution(attribution);
+EXCEPTION WHEN SQLSTATE '22023' OR SQLSTATE '54000' THEN
+  RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION import_check(integer, jsonb, text, uuid, text, text, uuid) IS
-'Internal: reads a row of an import; its reason says why it is refused.';
+COMMENT ON FUNCTION import_attribution(jsonb) IS
+'Internal: arg_attribution(), NULL where that raises.';
+
+CREATE FUNCTION import_check(tenant uuid, rows jsonb[], row_nos integer[], problems text[], zone text, country text, campaign uuid)
+RETURNS SETOF import_row
+LANGUAGE plpgsql STABLE
+-- All rows at once. OFFSET 0 keeps what is made in one step from being made
+-- again in each of the next; the one join by value is no nested loop.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_nestloop = off SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+  RETURN QUERY
+  WITH checked AS MATERIALIZED (
+    SELECT u.o, u.no, coalesce(p.reason, d.reason, CASE
+        WHEN i.arrived IS NOT NULL AND (i.at IS NULL OR i.at > entrestate.clock_now() OR i.at < '1970-01-01Z') THEN 'invalid_arrived_at'
+        WHEN i.named IS NOT NULL AND k.campaign_id IS NULL THEN 'unknown_campaign'
+        WHEN i.said IS NOT NULL AND i.attribution IS NULL THEN 'invalid_attribution' END) AS reason,
+      f.full_name, f.company, d.kinds, d.addresses, d.norms, f.key, f.custom, f.time_zone,
+      coalesce(k.campaign_id, campaign) AS campaign_id, i.attribution, i.at
+    FROM unnest(rows, row_nos, problems) WITH ORDINALITY AS u(r, no, problem, o)
+    CROSS JOIN LATERAL (
+      SELECT nullif(btrim(u.r ->> 'full_name'), '') AS full_name, nullif(btrim(u.r ->> 'company'), '') AS company,
+        nullif(u.r ->> 'idempotency_key', '') AS key, nullif(btrim(u.r ->> 'time_zone'), '') AS time_zone,
+        coalesce(upper(nullif(btrim(u.r ->> 'country'), '')), import_check.country) AS country,
+        nullif(u.r -> 'custom', 'null') AS given, nullif(u.r -> 'attribution', 'null') AS attribution,
+        -- the tenant's own fields
+        CASE WHEN jsonb_typeof(u.r) <> 'object' THEN NULL
+          WHEN u.r - '{full_name,company,email,phone,country,idempotency_key,custom,time_zone,campaign,attribution,arrived_at}'::text[] = '{}' THEN '{}'
+          ELSE (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
+                FROM jsonb_each(u.r - '{full_name,company,email,phone,country,idempotency_key,custom,time_zone,campaign,attribution,arrived_at}'::text[]) e
+                WHERE e.value <> 'null') END AS own
+      OFFSET 0) v
+    CROSS JOIN LATERAL (
+      SELECT v.full_name, v.company, v.key, v.time_zone,
+        CASE WHEN jsonb_typeof(v.given) = 'object' THEN v.given || v.own ELSE v.own END AS custom OFFSET 0) f
+    CROSS JOIN LATERAL (
+      SELECT coalesce(u.problem, CASE
+        WHEN jsonb_typeof(u.r) IS DISTINCT FROM 'object' THEN 'not_an_object'
+        WHEN jsonb_typeof(v.given) <> 'object' THEN 'custom_not_an_object'
+        WHEN jsonb_typeof(v.attribution) <> 'object' THEN 'attribution_not_an_object'
+        WHEN jsonb_typeof(u.r -> 'full_name') IN ('object', 'array') THEN 'full_name_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'company') IN ('object', 'array') THEN 'company_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'email') = 'object' THEN 'email_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'phone') = 'object' THEN 'phone_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'country') IN ('object', 'array') THEN 'country_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'idempotency_key') IN ('object', 'array') THEN 'idempotency_key_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'time_zone') IN ('object', 'array') THEN 'time_zone_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'campaign') IN ('object', 'array') THEN 'campaign_not_a_text'
+        WHEN jsonb_typeof(u.r -> 'arrived_at') IN ('object', 'array') THEN 'arrived_at_not_a_text'
+        WHEN char_length(v.full_name) > 200 THEN 'full_name_too_long' WHEN char_length(v.company) > 200 THEN 'company_too_long'
+        WHEN octet_length(v.key) > 250 THEN 'idempotency_key_too_long'
+        WHEN concat_ws(' ', v.full_name, v.company, v.key) ~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]' THEN 'control_characters'
+        WHEN f.custom <> '{}' AND EXISTS (SELECT FROM jsonb_object_keys(f.custom) c WHERE char_length(c) > 100) THEN 'custom_name_too_long'
+        WHEN pg_column_size(f.custom) > 65536 THEN 'custom_too_large'
+        WHEN f.custom::text ~ '\\u0001' OR v.attribution::text ~ '\\u0001' THEN 'control_characters'
+        WHEN v.time_zone IS NOT NULL AND NOT (v.time_zone ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' AND entrestate.zone_known(v.time_zone) OR v.time_zone = 'UTC') THEN 'invalid_time_zone'
+        WHEN v.country !~ '^[A-Z]{2}$' THEN 'invalid_country' END) AS reason
+      OFFSET 0) p
+    CROSS JOIN LATERAL (
+      SELECT array_agg(a.kind) AS kinds, array_agg(a.address) AS addresses, array_agg(a.norm) AS norms, CASE
+          WHEN count(*) FILTER (WHERE a.kind = 'email') > 20 THEN 'too_many_emails'
+          WHEN count(*) FILTER (WHERE a.kind = 'phone') > 20 THEN 'too_many_phones'
+          WHEN bool_or(a.kind = 'email' AND a.norm IS NULL) THEN 'invalid_email'
+          WHEN bool_or(a.kind = 'phone' AND a.norm IS NULL) THEN 'invalid_phone'
+          WHEN count(*) = 0 AND v.full_name IS NULL AND v.key IS NULL THEN 'nothing_to_know_it_by' END AS reason
+      FROM (SELECT b.kind, b.address, CASE WHEN octet_length(b.address) > 320 THEN NULL
+              WHEN b.kind = 'email' THEN entrestate.email_normalise(b.address) ELSE entrestate.phone_normalise(b.address, v.country) END AS norm
+            FROM (SELECT 'email' AS kind, btrim(e) AS address
+                  FROM jsonb_array_elements_text(CASE jsonb_typeof(u.r -> 'email') WHEN 'array' THEN u.r -> 'email' ELSE jsonb_build_array(u.r -> 'email') END) e
+                  UNION ALL
+                  SELECT 'phone', btrim(e)
+                  FROM jsonb_array_elements_text(CASE jsonb_typeof(u.r -> 'phone') WHEN 'array' THEN u.r -> 'phone' ELSE jsonb_build_array(u.r -> 'phone') END) e) b
+            WHERE b.address <> '' AND p.reason IS NULL OFFSET 0) a
+      OFFSET 0) d
+    CROSS JOIN LATERAL (
+      SELECT z.*, CASE WHEN z.arrived IS NOT NULL THEN entrestate.import_instant(z.arrived, coalesce(v.time_zone, zone)) END AS at,
+        CASE WHEN z.said IS NOT NULL THEN entrestate.import_attribution(z.said) END AS attribution
+      FROM (SELECT nullif(btrim(u.r ->> 'arrived_at'), '') AS arrived, v.attribution AS said,
+              coalesce(nullif(btrim(u.r ->> 'campaign'), ''), v.attribution ->> 'campaign_id') AS named
+            WHERE p.reason IS NULL AND d.reason IS NULL
+            UNION ALL
+            SELECT NULL, NULL, NULL WHERE p.reason IS NOT NULL OR d.reason IS NOT NULL) z
+      OFFSET 0) i
+    LEFT JOIN LATERAL (
+      SELECT c.campaign_id FROM entrestate.campaigns c
+      WHERE i.named IS NOT NULL AND c.tenant_id = tenant
+        AND c.campaign_id = CASE WHEN i.named ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN i.named::uuid END OFFSET 0) k ON true
+  ), said AS MATERIALIZED (
+    -- many came the same way
+    SELECT array_agg(DISTINCT c.attribution) AS ways FROM checked c
+    WHERE c.reason IS NULL AND c.campaign_id IS NULL AND c.attribution <> '{}'
+  ), way AS MATERIALIZED (
+    SELECT s.ways[r.no] AS attribution, r.campaign_id, r.resolved_by, r.candidates
+    FROM said s CROSS JOIN LATERAL entrestate.campaigns_resolve(tenant, s.ways) r
+  )
+  SELECT c.no, c.reason, c.full_name, c.company, c.kinds, c.addresses, c.norms, c.key, c.custom, c.time_zone,
+    coalesce(c.campaign_id, w.campaign_id), c.attribution, CASE WHEN c.campaign_id IS NULL THEN w.resolved_by ELSE 'campaign_id' END,
+    CASE WHEN c.campaign_id IS NULL AND w.campaign_id IS NULL THEN w.candidates END, c.at, NULL::uuid, false
+  FROM checked c LEFT JOIN way w ON c.campaign_id IS NULL AND c.attribution = w.attribution
+  ORDER BY c.o;
+END
+$$;
+COMMENT ON FUNCTION import_check(uuid, jsonb[], integer[], text[], text, text, uuid) IS
+'Internal: reads the rows of an import; a row''s reason says why it is refused.';
 
 CREATE FUNCTION lead_import_rows(t uuid, rows jsonb[], row_nos integer[], problems text[], campaign uuid, source text, country text)
 RETURNS TABLE (import_id uuid, row_no integer, outcome text, lead_id uuid, reason text)
 LANGUAGE plpgsql VOLATILE
--- PL/pgSQL: a row is read, placed and reported; what all new leads get is
--- written set by set at the end.
-SET search_path = pg_catalog, pg_temp AS $$
+-- PL/pgSQL: the rows are read as a set, placed one after the other in memory,
+-- and written as a set. Every row of a table is looked up by its key, whatever
+-- the statistics say.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   this uuid := entrestate.uuid_v7();
   at timestamptz := entrestate.clock_now();
-  zone text;
-  c text;
-  x entrestate.import_row;
-  last_attribution jsonb;
-  r record;
-  p record;
-  new_leads uuid[] := '{}';
-  old_leads uuid[] := '{}';
-  at_lead uuid[] := '{}';
-  at_campaign uuid[] := '{}';
-  at_when timestamptz[] := '{}';
-  at_what jsonb[] := '{}';
-  at_by text[] := '{}';
+  checked entrestate.import_row[];
+  -- What rows are known by, in their order: a key, addresses. Equal ones have
+  -- one number, and owner says whose it is.
+  known_row integer[];
+  known_number integer[];
+  known_kind text[];
+  known_address text[];
+  known_norm text[];
+  known_given uuid[];
+  known_old boolean[];
+  owner uuid[];
+  old_owner boolean[];
+  who uuid;
+  fresh boolean;
+  old boolean;
+  first integer;
+  n integer;
+  new_leads uuid[];
+  old_leads uuid[];
+  at_lead uuid[];
+  at_campaign uuid[];
 BEGIN
+  -- nobody else gives a lead of the tenant an address or key until we commit
   PERFORM entrestate.addresses_lock(t, NULL);
-  SELECT s.time_zone, coalesce(lead_import_rows.country, s.country) INTO zone, c FROM entrestate.tenants s WHERE s.tenant_id = t;
-  FOR i IN 1 .. coalesce(cardinality(rows), 0) LOOP
-    x := entrestate.import_check(row_nos[i], rows[i], problems[i], t, zone, c, campaign);
-    import_id := this; row_no := x.row_no; reason := x.reason; lead_id := NULL;
-    IF x.reason IS NOT NULL THEN
-      outcome := 'refused';
-      RETURN NEXT;
-      CONTINUE;
-    END IF;
-    IF x.campaign_id IS NULL AND x.attribution IS NOT NULL THEN
-      -- neighbours often came the same way
-      IF x.attribution IS DISTINCT FROM last_attribution THEN
-        SELECT * INTO r FROM entrestate.campaign_resolve(t, x.attribution);
-        last_attribution := x.attribution;
-      END IF;
-      x.campaign_id := r.campaign_id;
-      x.resolved_by := r.resolved_by;
-      IF r.campaign_id IS NULL THEN
-        x.candidates := r.candidates;
-      END IF;
-    END IF;
-    SELECT * INTO p FROM entrestate.lead_place(t, x.full_name, x.company, x.kinds, x.addresses, x.norms, x.key, x.custom,
-      x.time_zone, source, coalesce(x.arrived_at, at), x.campaign_id);
-    lead_id := p.lead_id;
-    outcome := CASE WHEN p.is_new THEN 'imported' ELSE 'duplicate' END;
-    IF p.is_new THEN
-      new_leads := new_leads || p.lead_id;
-    ELSE
-      -- what the file knows besides is kept: an address that nobody has
-      INSERT INTO entrestate.lead_contacts (tenant_id, lead_id, kind, address, address_norm, is_primary, created_at)
-      SELECT t, p.lead_id, u.kind, u.address, u.norm, u.o = 1 AND NOT EXISTS (SELECT FROM entrestate.lead_contacts k
-          WHERE k.tenant_id = t AND k.lead_id = p.lead_id AND k.kind = u.kind AND k.is_primary), at
-      FROM (SELECT v.*, row_number() OVER (PARTITION BY v.kind) AS o FROM unnest(x.kinds, x.addresses, x.norms) AS v(kind, address, norm)) u
-      WHERE cardinality(x.norms) > 1
-      ON CONFLICT ON CONSTRAINT lead_contacts_address DO NOTHING;
-      IF FOUND OR x.campaign_id IS NOT NULL THEN
-        old_leads := old_leads || p.lead_id;
-      END IF;
-    END IF;
-    IF x.campaign_id IS NOT NULL THEN
-      at_lead := at_lead || p.lead_id; at_campaign := at_campaign || x.campaign_id; at_by := at_by || x.resolved_by;
-      at_when := at_when || coalesce(x.arrived_at, at); at_what := at_what || coalesce(x.attribution, '{}');
-    ELSIF x.attribution IS NOT NULL AND x.attribution <> '{}' THEN
-      INSERT INTO entrestate.unresolved_attributions (tenant_id, attribution_id, lead_id, attribution, reason, resolved_by, candidates, created_at)
-      SELECT t, entrestate.uuid_v7(), p.lead_id, x.attribution, CASE WHEN cardinality(x.candidates) > 1 THEN 'ambiguous' ELSE 'unresolved' END,
-        x.resolved_by, x.candidates, at
-      WHERE NOT EXISTS (SELECT FROM entrestate.unresolved_attributions u WHERE u.lead_id = p.lead_id AND u.tenant_id = t
-        AND u.settled_at IS NULL AND u.attribution = x.attribution);
-    END IF;
-    RETURN NEXT;
-  END LOOP;
-  -- the leads that were there, in order
-  old_leads := ARRAY(SELECT DISTINCT u.id FROM unnest(old_leads) AS u(id) ORDER BY 1);
+  SELECT array_agg(x) INTO checked FROM entrestate.tenants s
+  CROSS JOIN LATERAL entrestate.import_check(t, rows, row_nos, problems, s.time_zone, coalesce(lead_import_rows.country, s.country), campaign) x
+  WHERE s.tenant_id = t;
   LOOP
-    PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) ORDER BY l.lead_id FOR SHARE;
+    WITH known AS MATERIALIZED (
+      SELECT x.o, 0 AS p, 'key' AS kind, NULL AS address, x.key AS norm FROM unnest(checked) WITH ORDINALITY AS x(row_no, reason, full_name,
+        company, kinds, addresses, norms, key, custom, time_zone, campaign_id, attribution, resolved_by, candidates, arrived_at, lead_id, is_new, o)
+      WHERE x.reason IS NULL AND x.key IS NOT NULL
+      UNION ALL
+      SELECT x.o, a.p, a.kind, a.address, a.norm FROM unnest(checked) WITH ORDINALITY AS x(row_no, reason, full_name,
+        company, kinds, addresses, norms, key, custom, time_zone, campaign_id, attribution, resolved_by, candidates, arrived_at, lead_id, is_new, o)
+      CROSS JOIN LATERAL unnest(x.kinds, x.addresses, x.norms) WITH ORDINALITY AS a(kind, address, norm, p)
+      WHERE x.reason IS NULL
+    ), numbered AS MATERIALIZED (
+      SELECT k.*, dense_rank() OVER (ORDER BY k.kind COLLATE "C", k.norm COLLATE "C") AS number FROM known k
+    )
+    SELECT k.o, k.number, k.kind, k.address, k.norm, d.owner, d.old
+    INTO known_row, known_number, known_kind, known_address, known_norm, owner, old_owner
+    FROM (SELECT array_agg(m.o ORDER BY m.o, m.p) AS o, array_agg(m.number ORDER BY m.o, m.p) AS number, array_agg(m.kind ORDER BY m.o, m.p) AS kind,
+            array_agg(m.address ORDER BY m.o, m.p) AS address, array_agg(m.norm ORDER BY m.o, m.p) AS norm FROM numbered m) k
+    CROSS JOIN (SELECT array_agg(f.lead ORDER BY f.number) AS owner, array_agg(f.lead IS NOT NULL ORDER BY f.number) AS old
+      FROM (SELECT e.number, CASE e.kind
+          WHEN 'key' THEN (SELECT coalesce(l.merged_into, l.lead_id) FROM entrestate.leads l WHERE l.idempotency_key = e.norm AND l.tenant_id = t)
+          ELSE (SELECT c.lead_id FROM entrestate.lead_contacts c WHERE c.address_norm = e.norm AND c.kind = e.kind AND c.tenant_id = t) END AS lead
+        FROM (SELECT DISTINCT m.number, m.kind, m.norm FROM numbered m) e OFFSET 0) f) d;
+    known_given := array_fill(NULL::uuid, ARRAY[coalesce(cardinality(known_row), 0)]);
+    known_old := array_fill(false, ARRAY[coalesce(cardinality(known_row), 0)]);
+    -- A row is the lead of the first thing it is known by that is somebody's;
+    -- the rest of its addresses, as far as nobody has them, go to that lead.
+    n := 1;
+    FOR i IN 1 .. cardinality(checked) LOOP
+      CONTINUE WHEN checked[i].reason IS NOT NULL;
+      first := n;
+      who := NULL;
+      WHILE known_row[n] = i LOOP
+        IF who IS NULL THEN
+          who := owner[known_number[n]];
+          old := old_owner[known_number[n]];
+        END IF;
+        n := n + 1;
+      END LOOP;
+      fresh := who IS NULL;
+      IF fresh THEN
+        who := entrestate.uuid_v7();
+        old := false;
+      END IF;
+      checked[i].lead_id := who;
+      checked[i].is_new := fresh;
+      FOR k IN first .. n - 1 LOOP
+        IF owner[known_number[k]] IS NULL AND (fresh OR known_kind[k] <> 'key') THEN
+          owner[known_number[k]] := who;
+          old_owner[known_number[k]] := old;
+          known_given[k] := who;
+          known_old[k] := old;
+        END IF;
+      END LOOP;
+    END LOOP;
+    new_leads := ARRAY(SELECT x.lead_id FROM unnest(checked) x WHERE x.is_new);
+    -- leads that were there and get something
+    old_leads := ARRAY(
+      SELECT u.id FROM unnest(known_given, known_old) AS u(id, old) WHERE u.old
+      UNION
+      SELECT x.lead_id FROM unnest(checked) x WHERE x.lead_id IS NOT NULL AND (x.campaign_id IS NOT NULL OR x.attribution <> '{}')
+      EXCEPT
+      SELECT u.id FROM unnest(new_leads) AS u(id)
+      ORDER BY 1);
+    -- in order, as everybody
+    PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) ORDER BY l.lead_id FOR NO KEY UPDATE;
+    -- merged away meanwhile: the other one has its addresses now
     EXIT WHEN NOT EXISTS (SELECT FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) AND l.merged_into IS NOT NULL);
-    -- merged away meanwhile: what the file gave it, the other one has
-    UPDATE entrestate.lead_contacts k SET lead_id = l.merged_into, is_primary = false FROM entrestate.leads l
-    WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) AND l.merged_into IS NOT NULL AND k.tenant_id = t AND k.lead_id = l.lead_id;
-    old_leads := ARRAY(SELECT DISTINCT entrestate.lead_follow(t, u.id) FROM unnest(old_leads) AS u(id) ORDER BY 1);
-    at_lead := ARRAY(SELECT entrestate.lead_follow(t, u.id) FROM unnest(at_lead) WITH ORDINALITY AS u(id, o) ORDER BY u.o);
   END LOOP;
-  PERFORM entrestate.leads_index(t, new_leads || old_leads);
+
+  INSERT INTO entrestate.leads (tenant_id, lead_id, full_name, company, source, idempotency_key, custom, time_zone,
+    campaign_id, created_at, updated_at)
+  SELECT t, x.lead_id, x.full_name, x.company, lead_import_rows.source, x.key, x.custom, x.time_zone, x.first_campaign, coalesce(x.arrived_at, at), at
+  FROM (SELECT y.*, first_value(y.campaign_id) OVER (PARTITION BY y.lead_id ORDER BY y.campaign_id IS NULL, y.row_no) AS first_campaign
+        FROM unnest(checked) y WHERE y.lead_id IS NOT NULL) x
+  WHERE x.is_new ORDER BY x.row_no;
+  INSERT INTO entrestate.lead_contacts (tenant_id, lead_id, kind, address, address_norm, is_primary, created_at)
+  SELECT t, u.id, u.kind, u.address, u.norm, row_number() OVER (PARTITION BY u.id, u.kind ORDER BY u.o) = 1
+      AND NOT (u.old AND EXISTS (SELECT FROM entrestate.lead_contacts c
+        WHERE c.tenant_id = t AND c.lead_id = u.id AND c.kind = u.kind AND c.is_primary)), at
+  FROM unnest(known_given, known_old, known_kind, known_address, known_norm) WITH ORDINALITY AS u(id, old, kind, address, norm, o)
+  WHERE u.id IS NOT NULL AND u.kind <> 'key';
+  PERFORM entrestate.leads_index(t, ARRAY(SELECT DISTINCT u.id FROM unnest(new_leads || known_given) AS u(id) WHERE u.id IS NOT NULL ORDER BY 1));
   INSERT INTO entrestate.activity_events (tenant_id, recorded_at, id, type, entity_type, entity_id, campaign_id, actor, payload)
   SELECT t, at, entrestate.uuid_v7(), 'lead.created', 'lead', l.lead_id::text, l.campaign_id, entrestate.current_actor(),
     jsonb_build_object('source', lead_import_rows.source, 'importId', this)
   FROM unnest(new_leads) AS u(id)
   CROSS JOIN LATERAL (SELECT y.lead_id, y.campaign_id FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = u.id OFFSET 0) l;
-  INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported, unable)
-  SELECT t, u.l, u.c, u.w, u.a ->> 'form', u.a ->> 'landing_page', u.a ->> 'referrer', coalesce(u.a -> 'utm', '{}'),
-    coalesce(u.a -> 'click_ids', '{}'), u.b, true, NOT entrestate.sender_able(t, u.c)
-  FROM unnest(at_lead, at_campaign, at_when, at_what, at_by) AS u(l, c, w, a, b)
-  ON CONFLICT DO NOTHING;
+
+  -- as lead_attribute_to() does it: a campaign that is named settles what was open
+  UPDATE entrestate.unresolved_attributions u SET settled_at = at
+  FROM (SELECT DISTINCT x.lead_id FROM unnest(checked) x WHERE x.resolved_by = 'campaign_id' AND x.reason IS NULL AND NOT x.is_new) l
+  CROSS JOIN LATERAL (SELECT y.attribution_id FROM entrestate.unresolved_attributions y
+    WHERE y.lead_id = l.lead_id AND y.tenant_id = t AND y.settled_at IS NULL OFFSET 0) o
+  WHERE u.tenant_id = t AND u.attribution_id = o.attribution_id;
+  INSERT INTO entrestate.unresolved_attributions (tenant_id, attribution_id, lead_id, attribution, reason, resolved_by, candidates, created_at)
+  SELECT t, entrestate.uuid_v7(), x.lead_id, x.attribution, CASE WHEN cardinality(x.candidates) > 1 THEN 'ambiguous' ELSE 'unresolved' END,
+    x.resolved_by, x.candidates, at
+  FROM (SELECT DISTINCT ON (y.lead_id, y.attribution) y.* FROM unnest(checked) y
+        WHERE y.reason IS NULL AND y.campaign_id IS NULL AND y.attribution <> '{}' ORDER BY y.lead_id, y.attribution, y.row_no) x
+  WHERE NOT EXISTS (SELECT FROM entrestate.unresolved_attributions u WHERE u.lead_id = x.lead_id AND u.tenant_id = t
+    AND u.settled_at IS NULL AND u.attribution = x.attribution OFFSET 0)
+  ORDER BY x.row_no;
+  WITH attributed AS (
+    INSERT INTO entrestate.lead_attributions (tenant_id, lead_id, campaign_id, attributed_at, form, landing_page, referrer, utm, click_ids, resolved_by, imported, unable)
+    SELECT t, x.lead_id, x.campaign_id, coalesce(x.arrived_at, at), x.attribution ->> 'form', x.attribution ->> 'landing_page', x.attribution ->> 'referrer',
+      coalesce(x.attribution -> 'utm', '{}'), coalesce(x.attribution -> 'click_ids', '{}'), x.resolved_by, true,
+      NOT first_value(CASE WHEN x.nth = 1 THEN entrestate.sender_able(t, x.campaign_id) END) OVER (PARTITION BY x.campaign_id ORDER BY x.nth)
+    FROM (SELECT y.*, row_number() OVER (PARTITION BY y.campaign_id ORDER BY y.row_no) AS nth
+          FROM unnest(checked) y WHERE y.reason IS NULL AND y.campaign_id IS NOT NULL) x
+    ORDER BY x.row_no
+    ON CONFLICT DO NOTHING
+    RETURNING lead_attributions.campaign_id AS c, lead_attributions.lead_id AS l
+  )
+  SELECT array_agg(a.c), array_agg(a.l) INTO at_campaign, at_lead FROM attributed a;
+  UPDATE entrestate.leads l SET campaign_id = a.c, updated_at = at
+  FROM (SELECT DISTINCT ON (u.l) u.l, u.c FROM unnest(at_lead, at_campaign) WITH ORDINALITY AS u(l, c, o)
+        CROSS JOIN LATERAL (SELECT FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = u.l AND y.campaign_id IS NULL OFFSET 0) y
+        ORDER BY u.l, u.o) a
+  WHERE l.tenant_id = t AND l.lead_id = a.l;
   PERFORM entrestate.sender_start_runs(t, g.c, g.leads)
   FROM (SELECT u.c, array_agg(u.l) AS leads FROM unnest(at_lead, at_campaign) AS u(l, c) GROUP BY u.c) g
   JOIN entrestate.campaigns k ON k.tenant_id = t AND k.campaign_id = g.c AND k.runs_on_import;
+  RETURN QUERY SELECT this, x.row_no, CASE WHEN x.reason IS NOT NULL THEN 'refused' WHEN x.is_new THEN 'imported' ELSE 'duplicate' END,
+    x.lead_id, x.reason FROM unnest(checked) x ORDER BY x.row_no;
 END
 $$;
 COMMENT ON FUNCTION lead_import_rows(uuid, jsonb[], integer[], text[], uuid, text, text) IS

@@ -3,7 +3,7 @@
 CREATE FUNCTION sender_brake(tenant uuid, leads uuid[]) RETURNS integer
 LANGUAGE c VOLATILE STRICT
 -- every row is looked up by its key, whoever calls
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off
 AS 'MODULE_PATHNAME', 'sender_brake';
 COMMENT ON FUNCTION sender_brake(uuid, uuid[]) IS
 'Internal: ends the open runs of leads for which gates 3 to 6 say so, voids their intents that have not started, and opens the tickets that follow; returns how many runs ended. In the transaction that stored what brakes. (B10)';
@@ -162,7 +162,7 @@ CREATE FUNCTION handoff_list(with_status text DEFAULT 'open', before timestamptz
 RETURNS TABLE (ticket_id uuid, lead_id uuid, campaign_id uuid, status text, reason text, opened_by text, opened_at timestamptz,
   taken_by text, taken_at timestamptz, first_touch interval, resolved_by text, resolved_at timestamptz, outcome text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_sort = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('handoff.read');
   upto timestamptz := coalesce(before, 'infinity');

@@ -120,6 +120,13 @@ SELECT pg_temp.batch('sum', 'ties', array_agg(CASE WHEN i % 2 = 0 THEN 'open' EL
 SELECT pg_temp.batch('sum', 'sties', array_agg(CASE WHEN i < 600 THEN 'chat_message' ELSE 'open' END ORDER BY i)) FROM generate_series(0, 1199) i \g /dev/null
 SELECT is((pg_temp.score('sum', 'ties'), pg_temp.score('sum', 'sties'))::text, '(2806,2806)', '"summed": of 1,200 at one instant the last thousand by kind, in whichever order: 600 * 4 + 400 + 6');
 
+-- the function itself, at its edges: kinds in order of time, weights 1 to 8, a window of an hour
+SELECT is(entrestate.score_of('{1,2,4,8,16,32,64,128}', 3600000000, k::smallint[], t, '2026-01-31T12:00:00Z'), score, '"the score is a function of (signals, weights version, instant)": ' || what)
+FROM (VALUES ('no signals', '{}', '{}'::timestamptz[], 0), ('an hour ago is outside', '{1}', '{2026-01-31T11:00:00Z}', 0), ('a microsecond less is within', '{1}', '{2026-01-31T11:00:00.000001Z}', 1),
+  ('each kind its weight', '{1,2,3,5,6,7,8}', '{2026-01-31T11:01Z,2026-01-31T11:10Z,2026-01-31T11:19Z,2026-01-31T11:28Z,2026-01-31T11:37Z,2026-01-31T11:46Z,2026-01-31T11:55Z}', 247),
+  ('a burst is of those within', '{1,1,1,1}', '{2026-01-31T11:00Z,2026-01-31T11:00Z,2026-01-31T11:01Z,2026-01-31T11:02Z}', 2),
+  ('a burst of four, its first outside', '{1,1,1,1}', '{2026-01-31T11:00Z,2026-01-31T11:01Z,2026-01-31T11:02Z,2026-01-31T11:03Z}', 11)) v(what, k, t, score);
+
 -- ---------------------------------------------------------------- machines
 CREATE TABLE pg_temp.agents (agent text, seconds numeric, method text, machine boolean);
 INSERT INTO pg_temp.agents VALUES

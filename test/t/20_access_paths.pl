@@ -36,6 +36,66 @@ $node->safe_psql('postgres', 'SET client_min_messages = warning; CREATE EXTENSIO
 $node->command_ok(
   [ 'psql', '-Xq', '-d', $node->connstr('postgres'), '-v', "rows=$rows", '-v', 'all=1', '-f', "$FindBin::Bin/../bench/dataset.sql" ],
   "$rows rows");
+# What leads and people did with these: in the rooms that came after the data set, as many rows again.
+$node->safe_psql('postgres', <<"SQL");
+CREATE VIEW data.leads AS SELECT i, t.n, t.tenant_id, c.campaign_id, data.lead(i) AS lead_id, data.at(i, $rows) AS at
+FROM generate_series(0, ($rows - 1)::bigint) i
+JOIN data.tenants t ON t.n = data.tenant_of(i) JOIN data.campaigns c ON c.n = t.n AND c.k = i / 7 % t.campaigns;
+CREATE PROCEDURE data.guards_of_all(doing text) LANGUAGE plpgsql AS \$\$
+DECLARE
+  r record;
+BEGIN
+  FOR r IN SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'entrestate%' AND doing = 'DISABLE' LOOP
+    EXECUTE format('ALTER EVENT TRIGGER %I DISABLE', r.evtname);
+  END LOOP;
+  FOR r IN SELECT tgrelid::regclass AS t FROM pg_trigger WHERE tgname = 'guard_system_only' AND tgparentid = 0 LOOP
+    EXECUTE format('ALTER TABLE %s %s TRIGGER guard_system_only', r.t, doing);
+  END LOOP;
+  FOR r IN SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'entrestate%' AND doing <> 'DISABLE' LOOP
+    EXECUTE format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', r.evtname);
+  END LOOP;
+END
+\$\$;
+CALL data.guards_of_all('DISABLE');
+SET session_replication_role = replica;
+SET synchronous_commit = off;
+UPDATE entrestate.leads l SET status = CASE WHEN r.i % 100 = 7 THEN 'booked' ELSE 'contacted' END,
+  owner_id = CASE WHEN r.i % 40 = 7 THEN 'owner' END
+FROM data.leads r WHERE r.i % 10 = 7 AND l.tenant_id = r.tenant_id AND l.lead_id = r.lead_id;
+INSERT INTO entrestate.lead_texts SELECT tenant_id, lead_id, entrestate.search_vector(tenant_id,
+  entrestate.search_words(format('Person %s Company %s person.%s\@example.com', i, i % 1000, i))) FROM data.leads;
+INSERT INTO entrestate.intent_signals (tenant_id, lead_id, recorded_at, signal_no, occurred_at, kind, txid, score, settings_version, counted, hot)
+SELECT r.tenant_id, r.lead_id, data.at(e, $rows), e - r.i + 1, data.at(e, $rows), 1 + e % 3, data.txid(e, $rows), 5, 0, true, false
+FROM data.leads r CROSS JOIN generate_series(r.i, r.i + 3) e WHERE r.i % 4 = 0 ORDER BY e;
+-- what is older than 30 days is due, but for the oldest, which were dealt with
+INSERT INTO entrestate.lead_scores (tenant_id, lead_id, score, score_at, settings_version, last_signal_at, expires_at, signal_count, counted_kinds, counted_at, seen)
+SELECT tenant_id, lead_id, 4, at, 0, at, CASE WHEN at > '2026-01-29' THEN at + interval '30 days' END, 4, '{1}', ARRAY[at], '{1,2}' FROM data.leads WHERE i % 4 = 0;
+INSERT INTO entrestate.audience_actions (tenant_id, recorded_at, id, type, campaign_id, lead_id, txid)
+SELECT tenant_id, at, entrestate.uuid_v7(), 'sender.suppressed_hot', campaign_id, lead_id, data.txid(i, $rows) FROM data.leads WHERE i % 2 = 0;
+INSERT INTO entrestate.handoff_tickets (tenant_id, ticket_id, lead_id, campaign_id, status, reason, opened_by, opened_at, taken_by, taken_at, resolved_at)
+SELECT tenant_id, entrestate.uuid_v7(), lead_id, campaign_id, s, 'hot', 'system', at, CASE WHEN s = 'taken' THEN 'owner' END, at, CASE WHEN s = 'resolved' THEN at END
+FROM (SELECT *, CASE WHEN i % 120 = 0 THEN 'open' WHEN i % 120 = 4 THEN 'taken' ELSE 'resolved' END AS s FROM data.leads WHERE i % 4 = 0) r;
+INSERT INTO entrestate.notifications (tenant_id, notification_id, user_id, type, entity_type, entity_id, created_at, read_at)
+SELECT tenant_id, entrestate.uuid_v7(), CASE i % 3 WHEN 0 THEN 'owner' WHEN 1 THEN 'somebody' ELSE '' END, 'lead.hot', 'lead', lead_id::text, at,
+  CASE WHEN i % 50 > 0 THEN at END FROM data.leads ORDER BY i;
+INSERT INTO entrestate.leads_notes SELECT tenant_id, lead_id, entrestate.uuid_v7(), 'A note', 'owner', at FROM data.leads, generate_series(1, 2) WHERE i % 4 = 0;
+INSERT INTO entrestate.lead_tags SELECT tenant_id, lead_id, t FROM data.leads CROSS JOIN LATERAL unnest(ARRAY['common', 'tag ' || i % 97]) t WHERE i % 2 = 0;
+INSERT INTO entrestate.lead_consents SELECT tenant_id, lead_id, 'email', at, 'granted', 'form', at FROM data.leads WHERE i % 2 = 0;
+INSERT INTO entrestate.suppressions (tenant_id, channel, address_norm, reason, created_by, created_at)
+SELECT tenant_id, 'email', 'gone.' || i || '\@example.com', 'opt_out', 'owner', at FROM data.leads WHERE i % 4 = 0;
+INSERT INTO entrestate.unresolved_attributions (tenant_id, attribution_id, lead_id, attribution, reason, created_at, settled_at)
+SELECT tenant_id, entrestate.uuid_v7(), lead_id, jsonb_build_object('form', 'nowhere ' || i), 'unresolved', at, CASE WHEN i % 40 > 0 THEN at END
+FROM data.leads WHERE i % 4 = 0 ORDER BY i;
+INSERT INTO entrestate.campaign_bindings (tenant_id, kind, value, campaign_id)
+SELECT tenant_id, k, k || ' ' || i, campaign_id FROM data.leads CROSS JOIN unnest('{form,landing_page,click_id,utm_campaign}'::text[]) k WHERE i % 20 = 0;
+INSERT INTO entrestate.lead_imports (tenant_id, import_id, source, row_count, imported, duplicate, refused, reasons, created_by, created_at)
+SELECT tenant_id, data.lead(i), 'import', 1, 1, 0, 0, '{}', 'owner', at FROM data.leads WHERE i % 10 = 0;
+INSERT INTO entrestate.policy_snapshots (tenant_id, campaign_id, version, policy, taken_by, taken_at)
+SELECT tenant_id, campaign_id, -v, '{}', 'owner', '2026-01-01' FROM (SELECT DISTINCT tenant_id, campaign_id FROM data.leads) c, generate_series(1, $rows / 250) v;
+RESET session_replication_role;
+CALL data.guards_of_all('ENABLE ALWAYS');
+VACUUM ANALYZE;
+SQL
 is($node->safe_psql('postgres', 'SELECT * FROM entrestate.isolation_prove()'), '', 'every guard is in its place');
 $node->safe_psql('postgres', <<"SQL");
 CREATE ROLE path_app LOGIN IN ROLE entrestate_app, entrestate_authenticator;
@@ -63,6 +123,15 @@ JOIN entrestate.sender_events e USING (tenant_id, campaign_id)
 WHERE t.n = 1 AND e.run_seq = 1 AND e.recorded_at > '2026-02-01' ORDER BY c.k, e.recorded_at LIMIT 1
 SQL
 $v{lead2} = $node->safe_psql('postgres', "SELECT lead_id FROM entrestate.leads WHERE tenant_id = '$v{t}' LIMIT 1");
+$v{lead3} = $node->safe_psql('postgres', "SELECT lead_id FROM data.leads WHERE n = 1 AND i % 4 = 0 AND i % 120 > 4 AND at > '2026-02-10' ORDER BY i LIMIT 1");
+$v{lead4} = $node->safe_psql('postgres', "SELECT lead_id FROM data.leads WHERE n = 1 AND i % 4 = 1 ORDER BY i LIMIT 1");
+$v{ticket} = $node->safe_psql('postgres', "SELECT ticket_id FROM entrestate.handoff_tickets WHERE tenant_id = '$v{t}' AND status = 'open' ORDER BY ticket_id LIMIT 1");
+$v{import} = $node->safe_psql('postgres', "SELECT import_id FROM entrestate.lead_imports WHERE tenant_id = '$v{t}' LIMIT 1");
+$v{person} = 'Person ' . $node->safe_psql('postgres', "SELECT substr(full_name, 8) FROM entrestate.leads WHERE lead_id = '$v{lead}'");
+$v{address} = 'person.' . substr($v{person}, 7) . '@example.com';
+($v{form}, $v{gone}, $v{notice}) = map { $node->safe_psql('postgres', $_) } "SELECT max(value) FROM entrestate.campaign_bindings WHERE tenant_id = '$v{t}' AND kind = 'form'",
+  "SELECT max(address_norm) FROM entrestate.suppressions WHERE tenant_id = '$v{t}'",
+  "SELECT notification_id FROM entrestate.notifications WHERE tenant_id = '$v{t}' AND user_id = 'owner' AND read_at IS NULL LIMIT 1";
 $v{campaign2} = $node->safe_psql('postgres', 'SELECT campaign_id FROM data.campaigns WHERE n = 1 AND k = 9');
 
 sub fill { return $_[0] =~ s/(?<!:):(\w+)/exists $v{$1} ? "'$v{$1}'" : ":$1"/ger }
@@ -173,6 +242,24 @@ my @queries = (
       ORDER BY recorded_at DESC LIMIT 50', undef, 'activity_events_.*campaign' ],
   [ 'the audit log', 'SELECT * FROM entrestate.audit_log ORDER BY recorded_at DESC, id DESC LIMIT 50', 300, 'audit_log_.*pkey' ],
   [ 'the sign-ins', 'SELECT * FROM entrestate.login_audit ORDER BY recorded_at DESC, id DESC LIMIT 50', 300, 'login_audit_.*pkey' ],
+  [ "a lead's score", 'SELECT * FROM entrestate.lead_scores WHERE lead_id = :lead', 20, 'lead_scores_pkey' ],
+  [ "a lead's signals", 'SELECT * FROM entrestate.intent_signals WHERE lead_id = :lead ORDER BY recorded_at DESC', 60, 'intent_signals_.*pkey' ],
+  [ 'audienceActions: (tenantId, createdAt)', 'SELECT * FROM entrestate.audience_actions ORDER BY recorded_at DESC, id DESC LIMIT 50', 300, 'audience_actions_.*pkey' ],
+  [ "why a lead's automation stopped", 'SELECT * FROM entrestate.audience_actions WHERE lead_id = :lead ORDER BY recorded_at DESC', 60, 'audience_actions_.*lead' ],
+  [ 'the tickets that are open', "SELECT * FROM entrestate.handoff_tickets WHERE status = 'open' ORDER BY opened_at DESC LIMIT 50", 300, 'handoff_tickets_status' ],
+  [ "a lead's tickets", 'SELECT * FROM entrestate.handoff_tickets WHERE lead_id = :lead', 20, 'handoff_tickets_' ],
+  [ "a member's notifications", "SELECT * FROM entrestate.notifications WHERE user_id = 'owner' ORDER BY notification_id DESC LIMIT 50", 300, 'notifications_' ],
+  [ "a member's that are not read", "SELECT * FROM entrestate.notifications WHERE user_id = 'owner' AND read_at IS NULL ORDER BY notification_id DESC LIMIT 50", 300, 'notifications_' ],
+  [ 'leads of a status', "SELECT * FROM entrestate.leads WHERE status = 'booked' ORDER BY lead_id DESC LIMIT 50", 300, 'leads_status' ],
+  [ "a member's leads", "SELECT * FROM entrestate.leads WHERE owner_id = 'owner' ORDER BY lead_id DESC LIMIT 50", 300, 'leads_owner' ],
+  [ "a lead's notes", 'SELECT * FROM entrestate.leads_notes WHERE lead_id = :lead ORDER BY note_id DESC', 20, 'leads_notes_pkey' ],
+  [ "a lead's consents", 'SELECT * FROM entrestate.lead_consents WHERE lead_id = :lead', 20, 'lead_consents_pkey' ],
+  [ "a lead's tags", 'SELECT * FROM entrestate.lead_tags WHERE lead_id = :lead', 20, 'lead_tags_pkey' ],
+  [ 'leads with a tag', "SELECT * FROM entrestate.lead_tags WHERE tag = 'tag 8' ORDER BY lead_id DESC LIMIT 50", 300, 'lead_tags_tag' ],
+  [ 'a suppressed address', "SELECT * FROM entrestate.suppressions WHERE channel = 'email' AND address_norm = :gone", 20, 'suppressions_pkey' ],
+  [ 'a binding', "SELECT * FROM entrestate.campaign_bindings WHERE kind = 'form' AND value = :form", 20, 'campaign_bindings_pkey' ],
+  [ 'what is not attributed', 'SELECT * FROM entrestate.unresolved_attributions WHERE settled_at IS NULL ORDER BY attribution_id DESC LIMIT 50', undef, 'unresolved_attributions_open' ],
+  [ "a campaign's policy", 'SELECT * FROM entrestate.policy_snapshots WHERE campaign_id = :campaign ORDER BY version DESC LIMIT 1', 20, 'policy_snapshots_pkey' ],
   # a tenant is a slice of a table, for aggregates as well
   [ 'a campaign counted', "SELECT direction, count(*) FROM entrestate.leads WHERE campaign_id = :campaign GROUP BY 1" ],
   [ "a day's events counted", "SELECT type, count(*) FROM entrestate.sender_events WHERE campaign_id = :campaign
@@ -223,9 +310,82 @@ my %app = (
   # a backfill reads its campaign's attributions since then
   'campaign_update, with a backfill' => [ "SELECT entrestate.campaign_update(:campaign, backfill => '2026-02-28')" ],
   channel_set => [ "SELECT entrestate.channel_set('sms', true)", 400 ],
+  agent_settings_get => [ 'SELECT entrestate.agent_settings_get(:campaign)', 100 ],
+  agent_settings_set => [ "SELECT entrestate.agent_settings_set(:campaign, behaviour => '{\"tone\": 7}')", 700 ],
+  policy_get => [ 'SELECT entrestate.policy_get(:campaign)', 100 ],
+  'policy_get, of a version' => [ 'SELECT entrestate.policy_get(:campaign, -7)', 100 ],
+  score_settings_get => [ 'SELECT entrestate.score_settings_get()', 100 ],
+  score_settings_set => [ "SELECT entrestate.score_settings_set('{\"click\": 4}')", 900 ],
+  audience_actions_list => [ 'SELECT count(*) FROM entrestate.audience_actions_list()', 400 ],
+  'audience_actions_list, the next page' => [ "SELECT count(*) FROM entrestate.audience_actions_list(NULL, '2026-02-01')", 400 ],
+  'audience_actions_list, of a lead' => [ 'SELECT count(*) FROM entrestate.audience_actions_list(:lead3)', 100 ],
+  # reads its campaign's attributions since then
+  campaign_backfill => [ "SELECT * FROM entrestate.campaign_backfill(:campaign, '2026-02-28')" ],
+  # counts the campaign's rows
+  campaign_metrics => [ 'SELECT entrestate.campaign_metrics(:campaign)' ],
+  'campaign_update, its bindings' => [ "SELECT entrestate.campaign_update(:campaign, bindings => '{\"forms\": [\"new\"]}')" ],
+  handoff_list => [ 'SELECT count(*) FROM entrestate.handoff_list()', 400 ],
+  'handoff_list, the next page of the resolved' => [ "SELECT count(*) FROM entrestate.handoff_list('resolved', '2026-02-01')", 400 ],
+  handoff_of => [ 'SELECT count(*) FROM entrestate.handoff_of(:lead3)', 100 ],
+  handoff_open => [ "SELECT entrestate.handoff_open(:lead3, 'asked')", 700 ],
+  handoff_take => [ 'SELECT entrestate.handoff_take(:ticket)', 500 ],
+  handoff_release => [ 'SELECT entrestate.handoff_release(:ticket)', 500 ],
+  handoff_resolve => [ "SELECT entrestate.handoff_resolve(:ticket, 'called')", 500 ],
   lead_attribute => [ 'SELECT entrestate.lead_attribute(:lead, :campaign2)', 600 ],
   lead_create => [ "SELECT entrestate.lead_create('A', 'new\@example.com', '+1 416 555 0100', campaign => :campaign, idempotency_key => 'new')", 900 ],
   'lead_create, once more' => [ "SELECT entrestate.lead_create('A', campaign => :campaign, idempotency_key => 'key-' || (SELECT substr(idempotency_key, 5) FROM entrestate.leads WHERE lead_id = :lead))", 300 ],
+  'lead_create, of a lead that is there' => [ "SELECT entrestate.lead_create('A', :address, source => 'form')", 1200 ],
+  'lead_create, by a binding' => [ "SELECT entrestate.lead_create('A', attribution => jsonb_build_object('form', :form::text))", 900 ],
+  'lead_create, by the last binding' => [ "SELECT entrestate.lead_create('A', attribution => '{\"form\": \"x\", \"landing_page\": \"x\", \"click_ids\": {\"gclid\": \"x\"}, \"utm\": {\"utm_campaign\": \"x\"}}')", 1300 ],
+  lead_bounced => [ "SELECT entrestate.lead_bounced(:lead, 'email', :address, true)", 500 ],
+  lead_complained => [ 'SELECT entrestate.lead_complained(:lead)', 800 ],
+  lead_consent => [ "SELECT entrestate.lead_consent(:lead, 'email', true, 'form')", 400 ],
+  lead_contact_add => [ "SELECT entrestate.lead_contact_add(:lead, 'email', 'second\@example.com', true)", 500 ],
+  lead_contact_remove => [ "SELECT entrestate.lead_contact_remove(:lead, 'email', :address)", 500 ],
+  lead_cool => [ "SELECT entrestate.signal_add(:lead4, 'call_request'), entrestate.lead_cool(:lead4, 'x')", 1500 ],
+  lead_erasure_request => [ 'SELECT entrestate.lead_erasure_request(:lead)', 800 ],
+  lead_grade_override => [ "SELECT entrestate.lead_grade_override(:lead, 'A', 'x')", 500 ],
+  lead_import => [ "SELECT * FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}, {\"full_name\": \"B\", \"attribution\": {\"form\": \"x\"}}]', :campaign)", 1500 ],
+  lead_import_csv => [ "SELECT * FROM entrestate.lead_import_csv('email,utm_campaign\\012new\@example.com,x')", 1500 ],
+  lead_import_get => [ 'SELECT entrestate.lead_import_get(:import)', 100 ],
+  lead_merge => [ 'SELECT entrestate.lead_merge(:lead4, :lead3)', 2500 ],
+  lead_note_add => [ "SELECT entrestate.lead_note_add(:lead, 'x')", 400 ],
+  lead_notes => [ 'SELECT count(*) FROM entrestate.lead_notes(:lead3)', 100 ],
+  lead_opt_in => [ "SELECT entrestate.lead_opt_in(:lead, 'email')", 500 ],
+  lead_opt_out => [ "SELECT entrestate.lead_opt_out(:lead, 'email')", 900 ],
+  lead_score => [ 'SELECT entrestate.lead_score(:lead3)', 100 ],
+  # of each word the tenant's postings are read
+  lead_search => [ 'SELECT count(*) FROM entrestate.lead_search(:person)', 300 + $rows / 100 ],
+  'lead_search, by address' => [ 'SELECT count(*) FROM entrestate.lead_search(:address)', 150 ],
+  # a page of what all have, by the beginning of a word and with other conditions: what matches is read
+  'lead_search, by a word that many have' => [ "SELECT count(*) FROM entrestate.lead_search('company 77')" ],
+  'lead_search, all' => [ 'SELECT count(*) FROM entrestate.lead_search()', 500 ],
+  'lead_search, by status' => [ "SELECT count(*) FROM entrestate.lead_search(with_status => 'booked')", 500 ],
+  'lead_search, by the usual status' => [ "SELECT count(*) FROM entrestate.lead_search(with_status => 'new')", 500 ],
+  'lead_search, by owner' => [ "SELECT count(*) FROM entrestate.lead_search(owner => 'owner')", 500 ],
+  'lead_search, by tag' => [ "SELECT count(*) FROM entrestate.lead_search(tag => 'tag 8')", 1500 ],
+  'lead_search, by campaign' => [ 'SELECT count(*) FROM entrestate.lead_search(campaign => :campaign)', 1500 ],
+  'lead_search, the next page' => [ "SELECT count(*) FROM entrestate.lead_search(with_status => 'booked', before => :lead)", 500 ],
+  lead_status_set => [ "SELECT entrestate.lead_status_set(:lead2, 'booked')", 900 ],
+  lead_tag => [ "SELECT entrestate.lead_tag(:lead, '{x,y}')", 400 ],
+  lead_unresolved => [ 'SELECT count(*) FROM entrestate.lead_unresolved()', 400 ],
+  lead_resolve_again => [ 'SELECT entrestate.lead_resolve_again(10)', 600 ],
+  lead_update => [ "SELECT entrestate.lead_update(:lead, 'Other', owner => 'owner')", 600 ],
+  notifications_list => [ 'SELECT count(*) FROM entrestate.notifications_list()', 400 ],
+  'notifications_list, the next page' => [ 'SELECT count(*) FROM entrestate.notifications_list(true, :notice)', 400 ],
+  notifications_read => [ 'SELECT entrestate.notifications_read(ARRAY[:notice]::uuid[])', 300 ],
+  # what is not read is counted
+  notifications_unread => [ 'SELECT entrestate.notifications_unread()', 1000 ],
+  sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
+  sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
+  signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
+  'signal_add, that makes hot' => [ "SELECT entrestate.signal_add(:lead3, 'call_request')", 1200 ],
+  signals_add => [ "SELECT count(*) FROM entrestate.signals_add(ARRAY[:lead, :lead2, :lead3]::uuid[], '{click,open,reply}')", 1500 ],
+  signals_list => [ 'SELECT count(*) FROM entrestate.signals_list(:lead3)', 100 ],
+  suppression_add => [ "SELECT entrestate.suppression_add('email', :address)", 400 ],
+  suppression_list => [ "SELECT count(*) FROM entrestate.suppression_list('email')", 300 ],
+  'suppression_list, the next page' => [ "SELECT count(*) FROM entrestate.suppression_list('email', 'gone.5')", 300 ],
+  suppression_remove => [ "SELECT entrestate.suppression_remove('email', :gone)", 400 ],
   lead_get => [ 'SELECT entrestate.lead_get(:lead)', 200 ],
   lead_list => [ 'SELECT count(*) FROM entrestate.lead_list(:campaign)', 400 ],
   'lead_list, the next page' => [ "SELECT count(*) FROM entrestate.lead_list(:campaign, '2026-02-01')", 400 ],
@@ -254,13 +414,13 @@ my %app = (
 );
 my %others = map { $_ => 1 } (
   # below, by other roles
-  qw(sender_process sender_process_tenant sender_next_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
+  qw(sender_process sender_process_tenant sender_next_tenant tenant_next scores_decay scores_decay_tenant sender_upkeep sender_upkeep_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
   # read everything, on purpose
-  qw(verify isolation_prove sender_verify code_now code_shipped upkeep),
+  qw(verify isolation_prove sender_verify audience_verify code_now code_shipped upkeep),
   # read no table that grows
-  qw(can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
+  qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
-    login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
+    open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
     sender_event_types sender_modes sender_reasons transitions uuid_v7));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
@@ -271,6 +431,8 @@ is("@unknown", '', 'every function that a role may call is in a list of this tes
 
 foreach my $mode (qw(auto force_generic_plan))
 {
+  # what the calls before left and rolled back
+  $node->safe_psql('postgres', 'VACUUM');
   foreach my $name (sort keys %app)
   {
     my ($sql, $most) = @{ $app{$name} };
@@ -317,6 +479,24 @@ foreach my $p (logged($from))
 }
 is(join('; ', sort keys %faults), '', 'processor and ticker: no sequential scan of what grows');
 cmp_ok($claim_pages / $claimed, '<', 80, 'a claim reads what it claims');
+
+# scores that fall, and what upkeep starts
+$from = -s $node->logfile;
+my $expired = $node->safe_psql('postgres', 'SELECT count(*) FROM entrestate.lead_scores WHERE expires_at <= entrestate.clock_now()');
+cmp_ok($expired, '>', 100, 'there are scores to fall');
+($out, $err) = psql_as('entrestate_worker', "CALL entrestate.scores_decay(500);\nCALL entrestate.sender_upkeep();");
+is($err, '', 'scores_decay and sender_upkeep');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM entrestate.lead_scores WHERE expires_at <= entrestate.clock_now()'), 0, 'all that was due has fallen');
+%faults = ();
+my $decay_pages = 0;
+foreach my $p (logged($from))
+{
+  my ($text, $plan) = @$p;
+  $faults{"$_ in: " . substr($text =~ s/\s+/ /gr, 0, 100)}++ foreach faults($plan);
+  $decay_pages += pages($plan) if $text =~ /^CALL entrestate.scores_decay/ || $text =~ /lead_scores/;
+}
+is(join('; ', sort keys %faults), '', 'scores and upkeep: no sequential scan of what grows');
+cmp_ok($decay_pages / $expired, '<', 200, 'a score that falls reads what it needs');
 
 # a consumer's batch: what the processor wrote, and no more
 $from = -s $node->logfile;
