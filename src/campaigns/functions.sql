@@ -65,7 +65,9 @@ BEGIN
       UNION ALL
       SELECT 4, 'utm_campaign', v.value FROM unnest(ARRAY[u.a -> 'utm' ->> 'utm_campaign', u.a -> 'utm' ->> 'campaign']) AS v(value)) k
     WHERE k.value IS NOT NULL
-      AND k.kind = ANY (ARRAY(SELECT DISTINCT b.kind FROM entrestate.campaign_bindings b WHERE b.tenant_id = tenant))
+      -- most tenants bind one kind or two
+      AND k.kind = ANY (ARRAY(SELECT u.kind FROM unnest('{form,landing_page,click_id,utm_campaign}'::text[]) AS u(kind)
+        WHERE (SELECT true FROM entrestate.campaign_bindings b WHERE b.tenant_id = tenant AND b.kind = u.kind LIMIT 1)))
   ), bound AS MATERIALIZED (
     SELECT d.kind, d.value, b.campaign_id
     FROM (SELECT DISTINCT s.kind, s.value FROM said s) d
