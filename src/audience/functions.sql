@@ -157,11 +157,13 @@ BEGIN
   END IF;
   INSERT INTO entrestate.audience_actions (tenant_id, recorded_at, id, type, campaign_id, lead_id)
   SELECT tenant, entrestate.clock_now(), entrestate.uuid_v7(), 'lead.hot', x.campaign_id, x.lead_id
-  FROM unnest(hot) AS u(id) JOIN entrestate.leads x ON x.tenant_id = tenant AND x.lead_id = u.id;
+  FROM unnest(hot) AS u(id)
+  -- OFFSET 0: from the array to the leads by their key, never the other way
+  CROSS JOIN LATERAL (SELECT y.campaign_id, y.lead_id FROM entrestate.leads y WHERE y.tenant_id = tenant AND y.lead_id = u.id OFFSET 0) x;
   FOR l IN
     SELECT x.lead_id, x.owner_id, x.campaign_id, x.lead_id = ANY (coalesce(hot, '{}')) AS is_hot
     FROM (SELECT DISTINCT u.id FROM unnest(hot || replied) AS u(id)) d
-    JOIN entrestate.leads x ON x.tenant_id = tenant AND x.lead_id = d.id ORDER BY x.lead_id
+    CROSS JOIN LATERAL (SELECT * FROM entrestate.leads y WHERE y.tenant_id = tenant AND y.lead_id = d.id OFFSET 0) x ORDER BY x.lead_id
   LOOP
     PERFORM entrestate.activity_add(CASE WHEN l.is_hot THEN 'lead.hot' ELSE 'lead.replied' END, 'lead', l.lead_id::text, l.campaign_id);
     PERFORM entrestate.notification_add(l.owner_id, CASE WHEN l.is_hot THEN 'lead.hot' ELSE 'lead.replied' END, 'lead', l.lead_id::text, l.campaign_id);
@@ -298,8 +300,8 @@ BEGIN
     WHEN cardinality(s.counted_kinds) > 0 THEN 'EXPLORING'
     ELSE 'NOISE' END
   FROM unnest(lead_directions.leads) AS u(id)
-  JOIN entrestate.leads l ON l.tenant_id = tenant AND l.lead_id = u.id
-  LEFT JOIN entrestate.lead_scores s ON s.tenant_id = tenant AND s.lead_id = u.id
+  CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = tenant AND x.lead_id = u.id OFFSET 0) l
+  LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_scores x WHERE x.tenant_id = tenant AND x.lead_id = u.id OFFSET 0) s ON true
   LEFT JOIN entrestate.score_settings f ON f.tenant_id = tenant AND f.version = s.settings_version;
 END
 $$;
@@ -342,7 +344,7 @@ BEGIN
     FROM left_in y WHERE x.tenant_id = tenant AND x.lead_id = y.lead_id
     RETURNING x.lead_id)
   SELECT array_agg(aged.lead_id ORDER BY aged.lead_id) INTO done FROM aged;
-  PERFORM FROM entrestate.leads l WHERE l.tenant_id = tenant AND l.lead_id = ANY (done) ORDER BY l.lead_id FOR NO KEY UPDATE;
+  PERFORM entrestate.leads_lock(tenant, done);
   UPDATE entrestate.leads l SET direction = d.direction, updated_at = at
   FROM entrestate.lead_directions(tenant, done) d
   WHERE l.tenant_id = tenant AND l.lead_id = d.lead_id AND l.direction <> d.direction;

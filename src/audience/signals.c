@@ -521,44 +521,56 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 	es_spi_run(&insert, SPI_OK_INSERT, values, NULL);
 }
 
-/* write_leads updates the leads on which a signal shows. */
+/*
+ * write_leads updates the leads on which a signal shows: locked by their keys
+ * first, in order, then written as they are now, since others write leads, too.
+ */
 static void
 write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 			TimestampTz now)
 {
-	/*
-	 * One by one: few leads change direction.  Judged again on the row as it is
-	 * now, since others write leads, too.
-	 */
+	static EsPlan lock = {"SELECT entrestate.leads_lock($1, $2)", 2, {UUIDOID, UUIDARRAYOID}};
+	/* by ctid, which is the lead's while it is locked: a join by the key could
+	 * read all of the tenant's leads */
 	static EsPlan update = {
-		"UPDATE entrestate.leads l SET hot_at = CASE WHEN $3 THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
-		" replied_at = greatest(l.replied_at, $4), updated_at = $6,"
+		"UPDATE entrestate.leads l SET hot_at = CASE WHEN k.hot THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
+		" replied_at = greatest(l.replied_at, k.replied_at), updated_at = $6,"
 		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'"
-		"  WHEN $3 OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE $5 END"
-		" WHERE l.tenant_id = $1 AND l.lead_id = $2",
-	6, {UUIDOID, UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID}, .generic = true};
+		"  WHEN k.hot OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE k.direction END"
+		" FROM (SELECT u.*, x.ctid AS at FROM unnest($2, $3, $4, $5) AS u(lead_id, hot, replied_at, direction)"
+		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.leads y"
+		"   WHERE y.tenant_id = $1 AND y.lead_id = u.lead_id OFFSET 0) x OFFSET 0) k"
+		" WHERE l.ctid = k.at",
+	6, {UUIDOID, UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}, .generic = true};
+	static const Oid types[] = {UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID};
+	Columns		c;
+	Datum		values[6];
 
+	columns_init(&c, lengthof(types), types);
 	for (int i = 0; i < nleads; i++)
 	{
 		const Lead *l = &leads[i];
 		const char *direction;
-		Datum		values[6];
-		char		isnull[] = "      ";
 
 		if (!l->just_done)
 			continue;
 		direction = direction_of(l, s);
 		if (!l->newly_hot && l->replied_at == 0 && strcmp(direction, l->direction) == 0)
 			continue;
-		values[0] = tenant;
-		values[1] = UUIDPGetDatum(&l->id);
-		values[2] = BoolGetDatum(l->newly_hot);
-		values[3] = TimestampTzGetDatum(l->replied_at);
-		isnull[3] = l->replied_at == 0 ? 'n' : ' ';
-		values[4] = CStringGetTextDatum(direction);
-		values[5] = TimestampTzGetDatum(now);
-		es_spi_run(&update, SPI_OK_UPDATE, values, isnull);
+		columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
+		columns_add(&c, 1, BoolGetDatum(l->newly_hot), false);
+		columns_add(&c, 2, TimestampTzGetDatum(l->replied_at), l->replied_at == 0);
+		columns_add(&c, 3, CStringGetTextDatum(direction), false);
 	}
+	if (columns_rows(&c) == 0)
+		return;
+	values[0] = tenant;
+	for (int i = 0; i < c.n; i++)
+		values[i + 1] = columns_array(&c, i);
+	values[5] = TimestampTzGetDatum(now);
+	es_spi_run(&lock, SPI_OK_SELECT, values, NULL);
+	SPI_freetuptable(SPI_tuptable);
+	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
 }
 
 /* take reads the caller's arrays; occurred, campaigns and references may be NULL. */

@@ -1,5 +1,18 @@
 -- leads: create, attribute, read, change, restrain, merge, import. (A7, B3, B8)
 
+CREATE FUNCTION leads_lock(tenant uuid, leads uuid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+-- planned once: each row by its key, whatever the statistics say. A condition
+-- with ANY and an order may read all of the tenant's leads.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  PERFORM FROM (SELECT DISTINCT v.id FROM unnest(leads) AS v(id) ORDER BY 1) u
+  CROSS JOIN LATERAL (SELECT FROM entrestate.leads x WHERE x.tenant_id = tenant AND x.lead_id = u.id FOR NO KEY UPDATE) l;
+END
+$$;
+COMMENT ON FUNCTION leads_lock(uuid, uuid[]) IS
+'Internal: locks leads, in the order of their ids, as everybody does who changes them or brakes.';
+
 CREATE FUNCTION email_normalise(address text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'leads_email_normalise';
 COMMENT ON FUNCTION email_normalise(text) IS
@@ -1448,7 +1461,7 @@ BEGIN
       SELECT u.id FROM unnest(new_leads) AS u(id)
       ORDER BY 1);
     -- in order, as everybody
-    PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) ORDER BY l.lead_id FOR NO KEY UPDATE;
+    PERFORM entrestate.leads_lock(t, old_leads);
     -- merged away meanwhile: the other one has its addresses now
     EXIT WHEN NOT EXISTS (SELECT FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id = ANY (old_leads) AND l.merged_into IS NOT NULL);
   END LOOP;

@@ -30,8 +30,7 @@ Datum
 sender_brake(PG_FUNCTION_ARGS)
 {
 	static EsPlan lock = {
-		"SELECT FROM entrestate.leads l WHERE l.tenant_id = $1 AND l.lead_id = ANY ($2)"
-		" ORDER BY l.lead_id FOR NO KEY UPDATE", 2, {UUIDOID, UUIDARRAYOID}};
+		"SELECT entrestate.leads_lock($1, $2)", 2, {UUIDOID, UUIDARRAYOID}};
 	static EsPlan lock_runs = {
 		"SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = $1 AND r.lead_id = ANY ($2)"
 		" AND r.status IN ('pending', 'running')"
@@ -41,7 +40,7 @@ sender_brake(PG_FUNCTION_ARGS)
 		"SELECT r.campaign_id, r.lead_id, r.next_at, r.version, r.cursor::int4, r.run_seq, r.attempt::int4,"
 		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score," LEAD_FACTS
 		" FROM (SELECT DISTINCT v.id FROM unnest($2) AS v(id)) AS u(lead_id)"
-		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = u.lead_id"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id OFFSET 0) l"
 		/* OFFSET 0: from the lead to its runs, never from the campaigns */
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id"
 		"  AND x.status IN ('pending', 'running') OFFSET 0) r"
