@@ -111,7 +111,7 @@ CREATE FUNCTION signals_store(tenant uuid, leads uuid[], kinds text[], occurred_
   OUT hot boolean) RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'audience_signals';
 COMMENT ON FUNCTION signals_store(uuid, uuid[], text[], timestamptz[], uuid[], text[]) IS
-'Internal: stores signals and keeps score, latch and direction; signals_stored() does what follows.';
+'Internal: stores signals and keeps score, latch and direction; signals_follow() does what follows.';
 
 CREATE FUNCTION open_is_machine(user_agent text, seconds_after_delivery numeric DEFAULT NULL, method text DEFAULT NULL)
 RETURNS boolean
@@ -143,18 +143,13 @@ $$;
 COMMENT ON FUNCTION reply_is_automatic(jsonb, text) IS
 'Whether a reply was an automatic one: Auto-Submitted other than no (RFC 3834), Precedence bulk, junk, list or auto_reply, an autoresponder''s header, an empty Return-Path, a delivery report, or a subject that says so in one of the common languages. Headers: {name: value}. (B9)';
 
-CREATE FUNCTION signals_stored(tenant uuid, stored integer, lead uuid, hot uuid[], replied uuid[]) RETURNS void
+CREATE FUNCTION signals_follow(tenant uuid, hot uuid[], replied uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 -- PL/pgSQL: one after the other.
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   l record;
 BEGIN
-  PERFORM entrestate.activity_add('audience.signal.ingested', CASE WHEN lead IS NULL THEN 'tenant' ELSE 'lead' END,
-    coalesce(lead, tenant)::text, NULL, jsonb_build_object('signals', stored));
-  IF hot IS NULL AND replied IS NULL THEN
-    RETURN;
-  END IF;
   INSERT INTO entrestate.audience_actions (tenant_id, recorded_at, id, type, campaign_id, lead_id)
   SELECT tenant, entrestate.clock_now(), entrestate.uuid_v7(), 'lead.hot', x.campaign_id, x.lead_id
   FROM unnest(hot) AS u(id)
@@ -171,8 +166,8 @@ BEGIN
   PERFORM entrestate.sender_brake(tenant, hot || replied);
 END
 $$;
-COMMENT ON FUNCTION signals_stored(uuid, integer, uuid, uuid[], uuid[]) IS
-'Internal: what follows from signals in their own transaction: the feed, and for leads that are hot now or have replied the brake and a notification. (B10)';
+COMMENT ON FUNCTION signals_follow(uuid, uuid[], uuid[]) IS
+'Internal: what follows in their own transaction from signals that made leads hot or were replies: the brake, the feed and a notification. (B10)';
 
 CREATE FUNCTION signals_add(leads uuid[], kinds text[], occurred_at timestamptz[] DEFAULT NULL,
   campaigns uuid[] DEFAULT NULL, refs text[] DEFAULT NULL)

@@ -522,14 +522,22 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 }
 
 /*
- * write_leads updates the leads on which a signal shows: locked by their keys
- * first, in order, then written as they are now, since others write leads, too.
+ * write_leads updates the leads on which a signal shows, as they are now, since
+ * others write leads, too: one by its key; many are locked by their keys first,
+ * in order.
  */
 static void
 write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 			TimestampTz now)
 {
 	static EsPlan lock = {"SELECT entrestate.leads_lock($1, $2)", 2, {UUIDOID, UUIDARRAYOID}};
+	static EsPlan one = {
+		"UPDATE entrestate.leads l SET hot_at = CASE WHEN $3[1] THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
+		" replied_at = greatest(l.replied_at, $4[1]), updated_at = $6,"
+		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'"
+		"  WHEN $3[1] OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE $5[1] END"
+		" WHERE l.tenant_id = $1 AND l.lead_id = $2[1]",
+	6, {UUIDOID, UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}, .generic = true};
 	/* by ctid, which is the lead's while it is locked: a join by the key could
 	 * read all of the tenant's leads */
 	static EsPlan update = {
@@ -568,6 +576,11 @@ write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 	for (int i = 0; i < c.n; i++)
 		values[i + 1] = columns_array(&c, i);
 	values[5] = TimestampTzGetDatum(now);
+	if (columns_rows(&c) == 1)
+	{
+		es_spi_run(&one, SPI_OK_UPDATE, values, NULL);
+		return;
+	}
 	es_spi_run(&lock, SPI_OK_SELECT, values, NULL);
 	SPI_freetuptable(SPI_tuptable);
 	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
@@ -790,20 +803,31 @@ audience_signals(PG_FUNCTION_ARGS)
 	}
 	if (stored > 0)
 	{
-		static EsPlan done = {"SELECT entrestate.signals_stored($1, $2, $3, $4, $5)", 5,
-		{UUIDOID, INT4OID, UUIDOID, UUIDARRAYOID, UUIDARRAYOID}};
-		Datum		values[5];
-		char		isnull[] = "     ";
+		/* as activity_add() does it */
+		static EsPlan event = {
+			"INSERT INTO entrestate.activity_events (tenant_id, recorded_at, id, type, entity_type, entity_id, actor, payload)"
+			" VALUES ($1, $2, entrestate.uuid_v7(), 'audience.signal.ingested', CASE WHEN $3 IS NULL THEN 'tenant' ELSE 'lead' END,"
+			" coalesce($3, $1)::text, entrestate.current_actor(), jsonb_build_object('signals', $4))",
+		4, {UUIDOID, TIMESTAMPTZOID, UUIDOID, INT4OID}, .generic = true};
+		static EsPlan follow = {"SELECT entrestate.signals_follow($1, $2, $3)", 3,
+		{UUIDOID, UUIDARRAYOID, UUIDARRAYOID}};
+		Datum		values[4];
 
 		values[0] = tenant;
-		values[1] = Int32GetDatum(stored);
+		values[1] = TimestampTzGetDatum(now);
 		values[2] = UUIDPGetDatum(&stored_lead);
-		isnull[2] = n == 1 ? ' ' : 'n';
-		values[3] = columns_array(&hot, 0);
-		isnull[3] = columns_rows(&hot) > 0 ? ' ' : 'n';
-		values[4] = columns_array(&replied, 0);
-		isnull[4] = columns_rows(&replied) > 0 ? ' ' : 'n';
-		es_spi_run(&done, SPI_OK_SELECT, values, isnull);
+		values[3] = Int32GetDatum(stored);
+		es_spi_run(&event, SPI_OK_INSERT, values, n == 1 ? NULL : "  n ");
+		if (columns_rows(&hot) > 0 || columns_rows(&replied) > 0)
+		{
+			char		isnull[] = "   ";
+
+			values[1] = columns_array(&hot, 0);
+			isnull[1] = columns_rows(&hot) > 0 ? ' ' : 'n';
+			values[2] = columns_array(&replied, 0);
+			isnull[2] = columns_rows(&replied) > 0 ? ' ' : 'n';
+			es_spi_run(&follow, SPI_OK_SELECT, values, isnull);
+		}
 	}
 	SPI_finish();
 	return (Datum) 0;
