@@ -10,11 +10,12 @@ BEGIN
       'tenant', jsonb_build_object('dryRun', s.dry_run, 'timeZone', s.time_zone, 'quietHours', s.quiet_hours,
         'optOutScope', s.opt_out_scope, 'frozen', s.frozen_at IS NOT NULL, 'paused', s.paused_at IS NOT NULL,
         'channels', (SELECT jsonb_object_agg(h.channel, jsonb_build_object('enabled', h.enabled,
-            'paused', h.paused_at IS NOT NULL, 'dailyLimit', h.daily_limit))
+            'paused', h.paused_at IS NOT NULL, 'dailyLimit', h.daily_limit, 'perMinute', h.per_minute, 'warmup', h.warmup,
+            'warmupFrom', h.warmup_from, 'consentRequired', h.consent_required))
           FROM entrestate.tenant_channels h WHERE h.tenant_id = tenant)),
       'campaign', jsonb_build_object('status', c.status, 'senderEnabled', c.sender_enabled, 'dryRun', c.dry_run,
         'riskPaused', c.risk_paused_at IS NOT NULL, 'brakeIndex', c.brake_index, 'hotThreshold', c.hot_threshold,
-        'warmingThreshold', c.warming_threshold, 'maxLatenessSeconds', extract(epoch FROM c.max_lateness), 'perMinute', c.per_minute),
+        'warmingThreshold', c.warming_threshold, 'risingDeferrals', c.rising_deferrals, 'maxLatenessSeconds', extract(epoch FROM c.max_lateness), 'perMinute', c.per_minute),
       'agent', (SELECT jsonb_build_object('behaviour', a.behaviour, 'windows', a.windows, 'caps', a.caps, 'channels', to_jsonb(a.channels))
         FROM entrestate.campaign_agent_settings a WHERE a.tenant_id = tenant AND a.campaign_id = campaign),
       'score', entrestate.score_settings_of(tenant)))

@@ -15,6 +15,7 @@ CREATE TABLE entrestate.campaigns (
   brake_index smallint NOT NULL DEFAULT 1 CHECK (brake_index IN (0, 1)),
   hot_threshold integer CHECK (hot_threshold > 0),
   warming_threshold integer CHECK (warming_threshold > 0),
+  rising_deferrals smallint NOT NULL DEFAULT 1 CHECK (rising_deferrals BETWEEN 0 AND 3),
   max_lateness interval CHECK (max_lateness > '0'),
   backfill timestamptz,
   runs_on_import boolean NOT NULL DEFAULT false,
@@ -44,6 +45,7 @@ COMMENT ON COLUMN entrestate.campaigns.dry_run IS 'Rehearse this campaign even w
 COMMENT ON COLUMN entrestate.campaigns.brake_index IS 'Step index from which a hot lead ends the run: 1, or 0 to brake earlier. (B10)';
 COMMENT ON COLUMN entrestate.campaigns.hot_threshold IS 'Score at which a lead is hot, when lower than the tenant''s; NULL: the tenant''s. (B9)';
 COMMENT ON COLUMN entrestate.campaigns.warming_threshold IS 'Score at which steps are deferred; NULL: the tenant''s.';
+COMMENT ON COLUMN entrestate.campaigns.rising_deferrals IS 'How often a step is put off for rising intent: 0 to 3.';
 COMMENT ON COLUMN entrestate.campaigns.max_lateness IS 'A step later than this after it was first due is skipped (too_late); NULL: 7 days.';
 COMMENT ON COLUMN entrestate.campaigns.backfill IS 'Leads attributed since then get runs when the campaign''s sender starts; NULL: none.';
 COMMENT ON COLUMN entrestate.campaigns.runs_on_import IS 'Whether imported leads get runs. (B8)';

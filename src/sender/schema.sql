@@ -106,6 +106,7 @@ CREATE TABLE entrestate.sender_runs (
   deferrals smallint NOT NULL DEFAULT 0,
   sent_steps smallint NOT NULL DEFAULT 0,
   awaiting_go_live boolean NOT NULL DEFAULT false,
+  stopped_by text,
   last_outcome_at timestamptz,
   reason smallint,
   created_at timestamptz NOT NULL,
@@ -132,26 +133,71 @@ COMMENT ON COLUMN entrestate.sender_runs.attempt IS 'Attempt of the step; grows 
 COMMENT ON COLUMN entrestate.sender_runs.deferrals IS 'Deferrals of the step so far.';
 COMMENT ON COLUMN entrestate.sender_runs.sent_steps IS 'Steps sent so far: done is final once it is not 0.';
 COMMENT ON COLUMN entrestate.sender_runs.awaiting_go_live IS 'A rehearsal that will begin again when the campaign goes live.';
+COMMENT ON COLUMN entrestate.sender_runs.stopped_by IS 'Who stopped it; NULL: nobody.';
 COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome.';
 COMMENT ON COLUMN entrestate.sender_runs.reason IS 'Code of the reason it ended for; sender_reasons() names it.';
 COMMENT ON COLUMN entrestate.sender_runs.created_at IS 'When it began.';
 COMMENT ON COLUMN entrestate.sender_runs.updated_at IS 'When it last changed: the instant of its last event.';
 COMMENT ON COLUMN entrestate.sender_runs.ended_at IS 'When it ended.';
 
--- Which runs are due, per campaign: derived from the runs, so that the run
--- needs no index on what changes at every step.
+-- Which runs are due, by the step that they wait for: derived from the runs, so
+-- that the run needs no index on what changes at every step. What is due at one
+-- instant lies in one row of up to a hundred leads, and a batch takes whole rows:
+-- a hundredth of the writes and of the dead rows that one row a run would leave.
+-- A row is a hint: a run that has ended or moved on since is dropped when its row
+-- is taken. So whoever ends a run need not look for it here.
 CREATE TABLE entrestate.sender_due (
   tenant_id uuid NOT NULL,
   campaign_id uuid NOT NULL,
+  version integer NOT NULL,
+  step smallint NOT NULL,
   due_at timestamptz NOT NULL,
-  lead_id uuid NOT NULL,
-  PRIMARY KEY (tenant_id, campaign_id, due_at, lead_id)
+  chunk bigint GENERATED ALWAYS AS IDENTITY (CACHE 100),
+  leads uuid[] NOT NULL CHECK (cardinality(leads) BETWEEN 1 AND 100),
+  PRIMARY KEY (tenant_id, campaign_id, version, step, due_at, chunk)
 );
-COMMENT ON TABLE entrestate.sender_due IS 'The runs that wait for their time: one row per run with a next_at. Read across tenants by the processor.';
+COMMENT ON TABLE entrestate.sender_due IS 'The runs that wait for their time: every run with a next_at is in a row of its step and instant. Read across tenants by the processor.';
 COMMENT ON COLUMN entrestate.sender_due.tenant_id IS 'Tenant.';
 COMMENT ON COLUMN entrestate.sender_due.campaign_id IS 'Campaign.';
-COMMENT ON COLUMN entrestate.sender_due.due_at IS 'The run''s next_at.';
-COMMENT ON COLUMN entrestate.sender_due.lead_id IS 'Lead.';
+COMMENT ON COLUMN entrestate.sender_due.version IS 'Sequence version of the runs.';
+COMMENT ON COLUMN entrestate.sender_due.step IS 'The step they wait for.';
+COMMENT ON COLUMN entrestate.sender_due.due_at IS 'The runs'' next_at.';
+COMMENT ON COLUMN entrestate.sender_due.chunk IS 'Number of the row.';
+COMMENT ON COLUMN entrestate.sender_due.leads IS 'The runs'' leads, in the order of their ids; some may have ended or moved on.';
+
+-- What of a budget is used: a row a window, written once a batch.
+CREATE TABLE entrestate.sender_usage (
+  tenant_id uuid NOT NULL,
+  budget text COLLATE "C" NOT NULL CHECK (budget IN ('channel_day', 'channel_minute', 'campaign_minute')),
+  key text COLLATE "C" NOT NULL,
+  window_at timestamptz NOT NULL,
+  used integer NOT NULL CHECK (used >= 0),
+  PRIMARY KEY (tenant_id, budget, key, window_at)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE entrestate.sender_usage IS 'Sends that count against daily limits and rates; a step that failed has given its own back. (B5)';
+COMMENT ON COLUMN entrestate.sender_usage.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_usage.budget IS 'channel_day (a calendar day of the tenant), channel_minute or campaign_minute.';
+COMMENT ON COLUMN entrestate.sender_usage.key IS 'The channel, or the campaign''s id.';
+COMMENT ON COLUMN entrestate.sender_usage.window_at IS 'When the day or minute begins.';
+COMMENT ON COLUMN entrestate.sender_usage.used IS 'Sends admitted in it.';
+
+-- Queues that are held for what the processor found: since when, and why.
+CREATE TABLE entrestate.sender_holds (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  version integer NOT NULL,
+  step smallint NOT NULL,
+  reason smallint NOT NULL,
+  held_since timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, campaign_id, version, step)
+);
+COMMENT ON TABLE entrestate.sender_holds IS 'Queues (the runs that wait for one step) that have something due and are held by a channel, an approval, an identity, a limit or a rate; what holds a tenant or campaign is written there. (B5, B7)';
+COMMENT ON COLUMN entrestate.sender_holds.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_holds.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_holds.version IS 'Sequence version.';
+COMMENT ON COLUMN entrestate.sender_holds.step IS 'Step.';
+COMMENT ON COLUMN entrestate.sender_holds.reason IS 'Code of the reason; sender_reasons() names it.';
+COMMENT ON COLUMN entrestate.sender_holds.held_since IS 'Since when.';
 
 -- Codes are smallint here, named by sender_event_types() and its kin: this is
 -- the widest and busiest table. The key serves a lead's story and a run's
@@ -259,5 +305,7 @@ SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
 SELECT entrestate.protect('sender_steps', 'tenant');
 SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
 SELECT entrestate.protect('sender_due', 'global');
+SELECT entrestate.protect('sender_usage', 'derived');
+SELECT entrestate.protect('sender_holds', 'derived');
 SELECT entrestate.protect('sender_events', 'events', by_month => true);
 SELECT entrestate.protect('handoff_tickets', 'tenant', 'handoff', 'status');

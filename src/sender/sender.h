@@ -8,7 +8,8 @@
 #ifndef ENTRESTATE_SENDER_H
 #define ENTRESTATE_SENDER_H
 
-#include "c.h"
+#include "postgres.h"
+#include "utils/timestamp.h"
 
 /* clang-format off */
 #define SENDER_EVENT_TYPES(X) \
@@ -84,7 +85,10 @@
 	X(INSUFFICIENT_FUNDS, 37, "insufficient_funds") \
 	X(BACK_PRESSURE, 38, "back_pressure") \
 	X(DRY_RUN, 39, "dry_run") \
-	X(TOO_LATE, 40, "too_late")
+	X(TOO_LATE, 40, "too_late") \
+	X(AWAITING_GO_LIVE, 41, "awaiting_go_live") \
+	X(REFUSED, 42, "refused") \
+	X(UNCERTAIN, 43, "uncertain")
 
 #define SENDER_MODES(X) \
 	X(LIVE, 1, "live") \
@@ -144,44 +148,89 @@ typedef enum ContactState
 	CONTACT_USABLE
 } ContactState;
 
-/* What the decision looks at of the lead: gates 3 to 6. */
+/* What a predicate said. */
+typedef enum Verdict
+{
+	VERDICT_NONE,				/* there is no predicate */
+	VERDICT_TRUE,
+	VERDICT_FALSE,
+	VERDICT_ERROR				/* not evaluable, or neither true nor false */
+} Verdict;
+
+/* What the decision looks at of the lead: gates 3 to 7. */
 typedef struct LeadFacts
 {
 	bool		handoff;		/* a ticket is open, or was opened since the run began */
 	bool		closed;			/* booked or lost */
+	bool		stopped;		/* a person stopped the run */
 	bool		merged;
 	bool		opted_out;
 	bool		complained;
 	bool		erased;			/* asked to be */
 	bool		hot;
 	bool		replied;		/* since the run began, and the sequence stops on it */
+	bool		goal;			/* the sequence's exit predicate holds */
 } LeadFacts;
 
-/* Everything the decision looks at. */
+/*
+ * Everything the decision looks at.  What would take a query (a predicate's
+ * verdict, the instant at which a cap frees) has been looked up; nothing is
+ * left to do but to decide.
+ */
 typedef struct SenderFacts
 {
+	TimestampTz now;
+	/* 1 and 2 */
 	bool		tenant_frozen;
 	bool		tenant_paused;
 	CampaignState campaign;
 	bool		sender_enabled;
 	bool		risk_paused;
+	/* 3 to 7 */
 	LeadFacts	lead;
 	int			brake_index;	/* step from which a hot lead ends the run */
+	/* 8 */
 	int			cursor;			/* index of the step to decide */
 	int			steps;			/* steps of the run's version */
+	bool		awaiting_go_live;	/* a rehearsal of a campaign that is live */
+	TimestampTz first_due_at;	/* 0: unknown */
+	int64		max_lateness;	/* microseconds */
+	/* 9 */
+	Verdict		guard;
+	/* 10 */
 	SenderChannel channel;		/* of the step at cursor */
 	ContactState contact;		/* for that channel */
+	bool		no_consent;
+	bool		missing_field;
+	bool		whatsapp_closed;	/* free text, and the lead has not written for a day */
+	/* 11 */
 	bool		channel_enabled;
 	bool		channel_paused;
+	/* 12 */
+	bool		unapproved;		/* the template */
+	bool		unverified;		/* the sender identity */
+	/* 13 */
+	bool		rising;			/* warming, by a signal since the last outcome */
+	int			deferrals;		/* of this step, for that */
+	int			max_deferrals;
+	TimestampTz delayed_to;		/* now and the step's delay again */
+	/* 14 and 15: the instant at which it no longer stands in the way */
+	TimestampTz opens_at;
+	TimestampTz cap_frees_at;
+	/* 16: what holds the queue, REASON_NONE: nothing */
+	SenderReason budget;
+	/* 17 */
 	bool		dry_run;
 } SenderFacts;
 
 typedef enum SenderAction
 {
+	ACTION_NONE,				/* the gate does not match */
 	ACTION_HOLD,				/* stays due, nothing is written */
 	ACTION_TERMINATE,
 	ACTION_DONE,
 	ACTION_SKIP,
+	ACTION_DEFER,
 	ACTION_SIMULATE,
 	ACTION_ADMIT
 } SenderAction;
@@ -190,10 +239,37 @@ typedef struct SenderDecision
 {
 	SenderAction action;
 	SenderReason reason;
+	TimestampTz until;			/* of a deferral */
 } SenderDecision;
 
+/* A gate, for explanations. */
+typedef struct SenderGate
+{
+	int			number;
+	const char *name;
+	SenderDecision (*look) (const SenderFacts *f);
+} SenderGate;
+
+/* A rolling frequency cap, and what counts against it. */
+typedef struct SenderCap
+{
+	int			max;
+	int64		per;			/* microseconds */
+	SenderChannel channel;		/* CHANNEL_NONE: all */
+} SenderCap;
+typedef struct SenderSend
+{
+	TimestampTz at;
+	SenderChannel channel;
+} SenderSend;
+
+extern const SenderGate sender_gates[];
+extern const int sender_ngates;
 extern SenderDecision sender_decide(const SenderFacts *f);
 extern bool sender_decide_end(const LeadFacts *f, int cursor, int brake_index,
 							  SenderDecision *d);
+extern TimestampTz sender_cap_frees(const SenderCap *caps, int ncaps,
+									const SenderSend *sends, int nsends,
+									SenderChannel channel, TimestampTz now);
 
 #endif
