@@ -67,20 +67,7 @@ BEGIN
         'A bar is a name in small letters with a number from 0 to 100.');
     END IF;
   END LOOP;
-  IF windows IS NOT NULL AND (jsonb_typeof(windows) <> 'array' OR jsonb_array_length(windows) > 50) THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'windows is not an array of at most 50 windows', NULL,
-      'Write [{"days": ["mon", "tue"], "from": "09:00", "to": "17:30"}].');
-  END IF;
-  FOR e IN SELECT x FROM jsonb_array_elements(windows) x LOOP
-    IF jsonb_typeof(e) <> 'object' OR e - '{days,from,to}'::text[] <> '{}'
-      OR coalesce(e ->> 'from', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' OR coalesce(e ->> 'to', '') !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$'
-      OR e ->> 'from' = e ->> 'to'
-      OR e ? 'days' AND (CASE WHEN jsonb_typeof(e -> 'days') = 'array' THEN jsonb_array_length(e -> 'days') = 0
-          OR NOT e -> 'days' <@ '["mon","tue","wed","thu","fri","sat","sun"]' ELSE true END) THEN
-      PERFORM entrestate.raise('INVALID_INPUT', 'windows has an entry that is not a window', NULL,
-        'A window is {"days": ["mon", …], "from": "09:00", "to": "17:30"}, in local time; without days it is every day, and one that ends before it begins goes over midnight.');
-    END IF;
-  END LOOP;
+  PERFORM entrestate.arg_windows('windows', windows);
   IF caps IS NOT NULL AND (jsonb_typeof(caps) <> 'array' OR jsonb_array_length(caps) > 10) THEN
     PERFORM entrestate.raise('INVALID_INPUT', 'caps is not an array of at most 10 caps', NULL,
       'Write [{"max": 3, "per": "7 days"}].');

@@ -202,6 +202,33 @@ $$;
 COMMENT ON FUNCTION arg_object(text, jsonb, integer) IS
 'Internal: returns a JSON object argument ({} for NULL), or raises 22023 or 54000.';
 
+CREATE FUNCTION arg_windows(name text, value jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE
+-- PL/pgSQL: it raises.
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  e jsonb;
+BEGIN
+  IF value IS NOT NULL AND (jsonb_typeof(value) <> 'array' OR jsonb_array_length(value) > 50) THEN
+    PERFORM entrestate.raise('INVALID_INPUT', format('%s is not an array of at most 50 windows', name), NULL,
+      'Write [{"days": ["mon", "tue"], "from": "09:00", "to": "17:30"}].');
+  END IF;
+  FOR e IN SELECT x FROM jsonb_array_elements(value) x LOOP
+    IF jsonb_typeof(e) <> 'object' OR e - '{days,from,to}'::text[] <> '{}'
+      OR coalesce(e ->> 'from', '') !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' OR coalesce(e ->> 'to', '') !~ '^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$'
+      OR e ->> 'from' = e ->> 'to'
+      OR e ? 'days' AND (CASE WHEN jsonb_typeof(e -> 'days') = 'array' THEN jsonb_array_length(e -> 'days') = 0
+          OR NOT e -> 'days' <@ '["mon","tue","wed","thu","fri","sat","sun"]' ELSE true END) THEN
+      PERFORM entrestate.raise('INVALID_INPUT', format('%s has an entry that is not a window', name), NULL,
+        'A window is {"days": ["mon", …], "from": "09:00", "to": "17:30"}, in local time; without days it is every day, and one that ends before it begins goes over midnight.');
+    END IF;
+  END LOOP;
+  RETURN nullif(value, '[]');
+END
+$$;
+COMMENT ON FUNCTION arg_windows(text, jsonb) IS
+'Internal: returns windows [{days, from, to}] as the sender reads them (NULL for none), or raises 22023.';
+
 CREATE FUNCTION zone_known(name text) RETURNS boolean
 LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'core_zone_known';
 COMMENT ON FUNCTION zone_known(text) IS

@@ -189,6 +189,29 @@ $$;
 COMMENT ON FUNCTION tenant_update(text, text, text, boolean, text, text) IS
 'Changes settings of the context''s tenant; NULL leaves one as it is. country: whose rules read national phone numbers. opt_out_scope: whether a STOP ends all channels (all) or its own (channel). Capabilities: tenant.update, and safety.manage for dry_run and opt_out_scope, billing.manage for plan. Errors: 22023, 54000. (E1, C10)';
 
+CREATE FUNCTION tenant_quiet_hours_set(quiet_hours jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.require('tenant.update');
+  quiet jsonb := entrestate.arg_windows('quiet_hours', tenant_quiet_hours_set.quiet_hours);
+BEGIN
+  IF NOT entrestate.windows_intersect(NULL, NULL, quiet) THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'quiet_hours leaves nothing of the week', NULL,
+      'entrestate.tenant_pause() stops all sending.');
+  END IF;
+  -- a send that is about to start holds this row in share mode (L4)
+  UPDATE entrestate.tenants s
+  SET quiet_hours = quiet, policy_version = s.policy_version + 1, updated_at = entrestate.clock_now()
+  WHERE s.tenant_id = t;
+  PERFORM entrestate.policy_changed(t);
+  PERFORM entrestate.activity_add('tenant.updated', 'tenant', t::text);
+  PERFORM entrestate.audit_add('tenant.quiet_hours.set', 'tenant', t::text, jsonb_build_object('quietHours', quiet));
+END
+$$;
+COMMENT ON FUNCTION tenant_quiet_hours_set(jsonb) IS
+'Sets the hours [{days, from, to}] in which nothing is sent, by the clocks of the lead''s zone, else the tenant''s; as with windows, days are those on which the hours begin. NULL or [] clears them; hours that leave nothing of the week are refused. Capability: tenant.update. Errors: 22023. (B1, C10)';
+
 CREATE FUNCTION tenant_flag(capability text, what text, reason text, set_it boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
@@ -401,7 +424,7 @@ RETURN ARRAY['login.succeeded', 'login.failed', 'login.blocked', 'logout', 'sess
 COMMENT ON FUNCTION login_event_types() IS
 'The 18 sign-in events that login_record() takes. (E10)';
 
-GRANT EXECUTE ON FUNCTION tenant_get(), tenant_update(text, text, text, boolean, text, text),
+GRANT EXECUTE ON FUNCTION tenant_get(), tenant_update(text, text, text, boolean, text, text), tenant_quiet_hours_set(jsonb),
   tenant_freeze(text), tenant_unfreeze(), tenant_pause(text), tenant_resume(),
   channel_set(text, boolean, boolean), member_add(text, text), member_update(text, text),
   member_remove(text), capabilities(), login_event_types()

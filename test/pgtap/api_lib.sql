@@ -162,6 +162,7 @@ INSERT INTO api.call (routine, call, needs, prepare) VALUES
   ('tenant_freeze', 'SELECT entrestate.tenant_freeze(''a test'')', '{tenant.freeze}', NULL),
   ('tenant_get', 'SELECT entrestate.tenant_get()', '{tenant.read}', NULL),
   ('tenant_pause', 'SELECT entrestate.tenant_pause(''a test'')', '{safety.manage}', NULL),
+  ('tenant_quiet_hours_set', 'SELECT entrestate.tenant_quiet_hours_set(''[{"from": "21:00", "to": "09:00"}]'')', '{tenant.update}', NULL),
   ('tenant_resume', 'SELECT entrestate.tenant_resume()', '{safety.manage}', NULL),
   ('tenant_unfreeze', 'SELECT entrestate.tenant_unfreeze()', '{tenant.freeze}', NULL),
   ('tenant_update', 'SELECT entrestate.tenant_update(''Renamed'')', '{tenant.update}', NULL),
@@ -169,4 +170,5 @@ INSERT INTO api.call (routine, call, needs, prepare) VALUES
   ('tenant_update', 'SELECT entrestate.tenant_update(plan => ''pro'')', '{tenant.update,billing.manage}', NULL),
   ('tenant_update', 'SELECT entrestate.tenant_update(opt_out_scope => ''channel'')', '{tenant.update,safety.manage}', NULL),
   ('transitions', 'SELECT * FROM entrestate.transitions()', '{}', NULL),
-  ('uuid_v7', 'SELECT entrestate.uuid_v7()', '{}', NULL);
+  ('uuid_v7', 'SELECT entrestate.uuid_v7()', '{}', NULL),
+  ('window_opening', 'SELECT entrestate.window_opening(now(), ''UTC'', ''[{"from": "09:00", "to": "10:00"}]'')', '{}', NULL);

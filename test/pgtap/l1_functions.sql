@@ -51,7 +51,7 @@ CREATE FUNCTION attack.known_choices(name text, type oid) RETURNS text[] LANGUAG
       ELSE '{''x''}' END::text[]
       || (SELECT array_agg(quote_literal(i.id) ORDER BY i.name) FROM fixture.ids i WHERE i.who = 'b' AND i.name IN ('tenant', 'owner', 'viewer'))
       || ARRAY[quote_literal(fixture.id('b', 'campaign') || '__' || fixture.id('b', 'lead')), quote_literal('key-1'), '''zqbeta towers''']
-    WHEN type IN ('jsonb'::regtype, 'json'::regtype) AND name IN ('attribution', 'bindings', 'rows', 'weights', 'windows', 'caps', 'behaviour') THEN (
+    WHEN type IN ('jsonb'::regtype, 'json'::regtype) AND name IN ('attribution', 'bindings', 'rows', 'weights', 'windows', 'quiet_hours', 'quiet', 'caps', 'behaviour') THEN (
       SELECT array_agg(quote_literal(v)) FROM unnest(CASE name
         WHEN 'attribution' THEN ARRAY['{}', jsonb_build_object('form', 'zqbeta-form', 'landing_page', 'https://zqbeta.example/towers'),
           jsonb_build_object('campaign_id', fixture.id('b', 'campaign'))]

@@ -236,6 +236,7 @@ INSERT INTO pg_temp.changes (what) VALUES
   ('agent_settings_set($1, channels => ''{email}'')'), ('agent_settings_set($1, brake_index => 0)'), ('agent_settings_set($1, hot_threshold => 15)'), ('agent_settings_set($1, warming_threshold => 5)'),
   ('score_settings_set(''{"open": 2}'')'), ('score_settings_set(hot_threshold => 20)'), ('score_settings_set(warming_threshold => 9)'), ('score_settings_set(score_window => ''20 days'')'),
   ('tenant_update(time_zone => ''Asia/Dubai'')'), ('tenant_update(dry_run => true)'), ('tenant_update(dry_run => false)'), ('tenant_update(opt_out_scope => ''channel'')'),
+  ('tenant_quiet_hours_set(''[{"from": "21:00", "to": "09:00"}]'')'), ('tenant_quiet_hours_set(NULL)'),
   ('channel_set(''sms'', false)'), ('channel_set(''sms'', true)'), ('channel_set(''sms'', paused => true)'), ('channel_set(''sms'', paused => false)'),
   ('tenant_pause(''x'')'), ('tenant_resume()'), ('tenant_freeze(''x'')'), ('tenant_unfreeze()'),
   ('campaign_status_set($1, ''paused'')'), ('campaign_status_set($1, ''active'')'), ('campaign_update($1, sender_enabled => false)'), ('campaign_update($1, sender_enabled => true)');

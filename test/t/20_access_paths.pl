@@ -406,6 +406,7 @@ my %app = (
   tenant_unfreeze => [ 'SELECT entrestate.tenant_unfreeze()', 500 ],
   tenant_pause => [ "SELECT entrestate.tenant_pause('test')", 500 ],
   tenant_resume => [ 'SELECT entrestate.tenant_resume()', 500 ],
+  tenant_quiet_hours_set => [ q{SELECT entrestate.tenant_quiet_hours_set('[{"from": "21:00", "to": "09:00"}]')}, 500 ],
   tenant_update => [ "SELECT entrestate.tenant_update(name => 'Other')", 500 ],
   tenant_create => [ "SELECT entrestate.tenant_create('Another', 'someone')", 800 ],
   login => [ "SELECT entrestate.login(:t, 'owner')", 100 ],
@@ -421,7 +422,7 @@ my %others = map { $_ => 1 } (
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
     open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons transitions uuid_v7));
+    sender_event_types sender_modes sender_reasons transitions uuid_v7 window_opening));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
 CROSS JOIN unnest('{entrestate_app,entrestate_authenticator,entrestate_worker,entrestate_auditor,entrestate_anon}'::name[]) r
