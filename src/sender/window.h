@@ -16,9 +16,14 @@
  */
 typedef struct WindowSet WindowSet;
 
-/* How far windows_opening() looks. */
+/*
+ * How far windows_opening() looks.  A week's only window that lies in a gap
+ * leaves up to two weeks closed, so DT_NOEND does not mean for ever: look again
+ * when the horizon has passed.
+ */
 #define WINDOWS_HORIZON_DAYS 9
 
+/* windows_parse() allocates in the current memory context, the others nothing. */
 extern WindowSet *windows_parse(Jsonb *j, bool quiet);
 extern bool windows_intersect(const WindowSet *const *sets, int n);
 extern TimestampTz windows_opening(const WindowSet *const *sets, int n,

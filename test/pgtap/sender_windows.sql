@@ -24,6 +24,7 @@ INSERT INTO opening (zone, at, windows, quiet, want, what) VALUES
   ('America/Toronto', '2026-01-05T03:00:00-05:00', '00:00-24:00', NULL, '2026-01-05T03:00:00-05:00', 'every day, all day'),
   ('America/Toronto', '2026-01-05T03:00:00-05:00', '00:00-12:00; 12:00-00:00', NULL, '2026-01-05T03:00:00-05:00', 'two halves of every day'),
   ('America/Toronto', '2026-01-05T03:00:00-05:00', '05:00-04:59; 04:59-05:00', NULL, '2026-01-05T03:00:00-05:00', 'two halves that meet at another hour'),
+  ('America/Toronto', '2026-01-11T23:59:30-05:00', 'mon,tue,wed,thu,fri,sat 00:00-24:00; sun 00:00-23:59', NULL, '2026-01-12T00:00:00-05:00', 'all but the week''s last minute'),
   ('America/Toronto', '2026-01-05T03:00:00-05:00', NULL, '00:00-24:00', NULL, 'all day quiet'),
   ('America/Toronto', '2026-01-05T03:00:00-05:00', '09:00-10:00', '08:00-11:00', NULL, 'a window within the quiet hours'),
   ('America/Toronto', '2026-01-05T03:00:00-05:00', '09:00-10:00', 'mon 08:00-11:00', '2026-01-06T09:00:00-05:00', 'within those of a day'),
