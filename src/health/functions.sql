@@ -386,11 +386,16 @@ FROM compared b WHERE b.status IN ('pending', 'running') AND b.next_at IS NULL A
 UNION ALL
 SELECT 'L5', format('run %s', entrestate.run_id(coalesce(r.campaign_id, d.campaign_id), coalesce(r.lead_id, d.lead_id))),
   CASE WHEN d.lead_id IS NULL THEN 'has a next_at but is not in sender_due: it would never be looked at'
-       ELSE 'is in sender_due but not due then' END
-FROM (SELECT * FROM entrestate.sender_runs WHERE next_at IS NOT NULL) r
-FULL JOIN entrestate.sender_due d ON d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id
-  AND d.lead_id = r.lead_id AND d.due_at = r.next_at
-WHERE r.lead_id IS NULL OR d.lead_id IS NULL
+       WHEN d.n > 1 THEN 'is in sender_due more than once'
+       ELSE 'is in sender_due but there is no such run' END
+-- a run that has ended or moved on may still lie where it waited
+FROM (SELECT * FROM entrestate.sender_runs WHERE next_at IS NOT NULL AND NOT awaiting_go_live) r
+FULL JOIN (SELECT w.tenant_id, w.campaign_id, w.version, w.step, w.due_at, u.lead_id, count(*) AS n
+  FROM entrestate.sender_due w CROSS JOIN LATERAL unnest(w.leads) AS u(lead_id) GROUP BY 1, 2, 3, 4, 5, 6) d
+  ON d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id AND d.lead_id = r.lead_id AND d.due_at = r.next_at
+  AND d.version = r.version AND d.step = r.cursor
+WHERE d.lead_id IS NULL OR d.n > 1 AND r.lead_id IS NOT NULL
+  OR r.lead_id IS NULL AND NOT EXISTS (SELECT FROM entrestate.sender_runs o WHERE o.tenant_id = d.tenant_id AND o.campaign_id = d.campaign_id AND o.lead_id = d.lead_id)
 UNION ALL
 SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(i.campaign_id, i.lead_id), i.step, i.attempt), 'belongs to no run'
 FROM entrestate.sender_intents i

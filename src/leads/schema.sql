@@ -16,6 +16,7 @@ CREATE TABLE entrestate.leads (
   grade_override_at timestamptz,
   hot_at timestamptz,
   replied_at timestamptz,
+  whatsapp_at timestamptz,
   opted_out_at timestamptz,
   complained_at timestamptz,
   erasure_requested_at timestamptz,
@@ -61,6 +62,7 @@ COMMENT ON COLUMN entrestate.leads.grade_override_by IS 'Who.';
 COMMENT ON COLUMN entrestate.leads.grade_override_at IS 'When.';
 COMMENT ON COLUMN entrestate.leads.hot_at IS 'Since when the lead is hot: a latch; NULL: not hot. (B9)';
 COMMENT ON COLUMN entrestate.leads.replied_at IS 'Last reply to any message of the tenant.';
+COMMENT ON COLUMN entrestate.leads.whatsapp_at IS 'Last WhatsApp message from the lead: free text may be sent for 24 hours.';
 COMMENT ON COLUMN entrestate.leads.opted_out_at IS 'Since when the lead is opted out of all channels.';
 COMMENT ON COLUMN entrestate.leads.complained_at IS 'When the lead complained.';
 COMMENT ON COLUMN entrestate.leads.erasure_requested_at IS 'When the lead asked to be erased.';

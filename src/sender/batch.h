@@ -1,7 +1,7 @@
 /*
  * batch.h
- *		What a batch of decisions reads and writes: used by the processor and by
- *		the brake.
+ *		What decisions read (facts.c) and write (batch.c): used by the processor,
+ *		the brake and explanations.
  */
 #ifndef ENTRESTATE_BATCH_H
 #define ENTRESTATE_BATCH_H
@@ -9,6 +9,22 @@
 #include "core/core.h"
 #include "core/columns.h"
 #include "sender/sender.h"
+#include "sender/window.h"
+
+/* Budgets that nothing limits. */
+#define UNLIMITED PG_INT32_MAX
+
+/* A tenant's channel, and what may still be sent on it. */
+typedef struct Channel
+{
+	bool		enabled;
+	bool		paused;
+	bool		consent_required;
+	int			left_today;
+	int			left_this_minute;
+	bool		rated;			/* has a rate of its own */
+	int			used;			/* in this batch */
+} Channel;
 
 typedef struct Tenant
 {
@@ -18,8 +34,12 @@ typedef struct Tenant
 	bool		frozen;
 	bool		paused;
 	char	   *zone;
-	bool		channel_enabled[4]; /* by SenderChannel */
-	bool		channel_paused[4];
+	WindowSet  *quiet;
+	TimestampTz day;			/* its calendar day's beginning */
+	TimestampTz minute;
+	Channel		channels[4];	/* by SenderChannel */
+	bool		back_pressure;	/* too much is on its way already */
+	int			funds;			/* sends that are covered */
 } Tenant;
 
 typedef struct Campaign
@@ -31,62 +51,133 @@ typedef struct Campaign
 	bool		dry_run;
 	int			brake_index;
 	int			policy_version;
+	int			warming_threshold;
+	int			rising_deferrals;
+	int64		max_lateness;
+	WindowSet  *windows;
+	bool		uses[4];		/* channels */
+	SenderCap  *caps;
+	int			ncaps;
+	int			left_this_minute;
+	bool		rated;
+	int			used;
 } Campaign;
+
+/* The runs that wait for one step of a version: what they have in common. */
+typedef struct Queue
+{
+	Campaign   *campaign;
+	int			version;
+	int			step;
+	int			steps;			/* of the version */
+	bool		stop_on_reply;
+	char	   *exit_predicate; /* or NULL */
+	SenderChannel channel;
+	Datum		template_id;
+	int			template_version;
+	bool		unapproved;
+	bool		unverified;
+	char	   *guard;			/* or NULL */
+	char	   *fields;			/* an array's text, or NULL */
+	bool		free_text;
+	WindowSet  *window;
+	Interval   *delay;
+	Interval   *next_delay;		/* NULL: the last step */
+	SenderReason held;			/* what holds it now */
+	SenderReason held_before;
+	bool		waiting;		/* has something due */
+	bool		looked_at;		/* something of it was decided */
+} Queue;
 
 /* A run that is locked, with what its decision needs. */
 typedef struct Run
 {
-	Campaign	campaign;
+	const Campaign *campaign;
+	const Queue *queue;			/* NULL: whatever the step */
 	pg_uuid_t	lead;
 	TimestampTz due_at;
-	bool		due;			/* whether it has a row in sender_due at due_at */
+	bool		locked;
+	bool		stale;			/* it does not wait for this any more */
 	int			version;
 	int			cursor;
 	int			run_seq;
 	int			attempt;
+	int			deferrals;
 	int			sent_steps;
-	SenderMode	mode;			/* of what is decided now */
-	bool		stale;			/* the due row is not the run's any more */
-	bool		has_step;
-	SenderChannel channel;
-	Datum		template_id;
-	int			template_version;
-	Interval   *next_delay;		/* NULL: the last step */
+	SenderMode	mode;			/* so far; of what is decided, once it is */
+	TimestampTz created_at;
+	TimestampTz first_due_at;
+	TimestampTz last_outcome_at;
+	TimestampTz last_signal_at; /* 0: none */
 	ContactState contact;
+	char	   *address;		/* normalised, or NULL */
+	bool		consent_granted;
+	bool		consent_withdrawn;
+	bool		missing_field;
+	bool		whatsapp_closed;
+	Verdict		guard;
+	SenderSend *sends;			/* what counts against caps, in order of time */
+	int			nsends;
 	char	   *zone;			/* the lead's, NULL: the tenant's */
 	LeadFacts	facts;
 	int			score;
+	int			variant;
 	bool		ended;
+	bool		admitted;
 } Run;
+
+typedef struct DueEntry
+{
+	pg_uuid_t	campaign;
+	int			version;
+	int			step;
+	TimestampTz at;
+	pg_uuid_t	lead;
+} DueEntry;
 
 typedef struct Batch
 {
 	const Tenant *tenant;
 	TimestampTz now;
-	Columns		due_done;		/* campaign, due_at, lead */
-	Columns		due_next;		/* campaign, due_at, lead */
+	MemoryContext context;
+	DueEntry   *due;			/* what is due next */
+	int			ndue;
+	int			due_room;
 	Columns		events;
 	Columns		intents;
 	Columns		runs;
 	Columns		actions;		/* campaign, lead, type, reason */
 	Columns		voids;			/* campaign, lead */
 	Columns		tickets;		/* campaign, lead, reason */
+	Columns		parked;			/* campaign, lead */
 } Batch;
 
 /* codes.c */
 extern SenderMode sender_mode(const char *word);
 extern const char *sender_mode_word(SenderMode mode);
 extern SenderChannel sender_channel(const char *word);
+extern const char *sender_channel_word(SenderChannel channel);
 extern const char *sender_event_word(SenderEventType type);
 extern const char *sender_reason_word(SenderReason reason);
 
-/* batch.c */
+/* facts.c */
 extern char *text_at(uint64 row, int col);
 extern bool bool_at(uint64 row, int col);
 extern int	int_at(uint64 row, int col);
+extern TimestampTz instant_at(uint64 row, int col);
 extern void lead_facts_at(uint64 row, int col, LeadFacts *f);
+extern bool load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t);
+extern Campaign *load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n);
+extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
+						  const DueEntry *one, int *n);
+extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
+					  Run *runs, int nruns);
+extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now);
+
+/* batch.c */
 extern void batch_init(Batch *b, const Tenant *t, TimestampTz now);
-extern void batch_due_done(Batch *b, const Run *r);
+extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
+						  const pg_uuid_t *lead, TimestampTz at);
 extern bool batch_apply(Batch *b, Run *r, SenderDecision d);
 extern void batch_end_run(Batch *b, Run *r, SenderReason reason);
 extern void batch_write(Batch *b);
@@ -96,11 +187,12 @@ extern void batch_open_tickets(Batch *b);
  * The columns that lead_facts_at() reads: of leads l, sender_runs r and
  * sender_sequences q.
  */
-#define LEAD_FACTS \
+#define LEAD_FACTS(stops_on_reply) \
 	" l.handoff_open OR coalesce(l.handoff_at >= r.created_at, false)," \
-	" l.status IN ('booked', 'lost'), l.merged_into IS NOT NULL, l.opted_out_at IS NOT NULL," \
-	" l.complained_at IS NOT NULL, l.erasure_requested_at IS NOT NULL, l.hot_at IS NOT NULL," \
-	" q.stop_on_reply AND coalesce(l.replied_at >= r.created_at, false)"
-#define LEAD_FACTS_COLUMNS 8
+	" l.status IN ('booked', 'lost'), r.stopped_by IS NOT NULL, l.merged_into IS NOT NULL," \
+	" l.opted_out_at IS NOT NULL, l.complained_at IS NOT NULL," \
+	" l.erasure_requested_at IS NOT NULL, l.hot_at IS NOT NULL, " \
+	stops_on_reply " AND coalesce(l.replied_at >= r.created_at, false)"
+#define LEAD_FACTS_COLUMNS 9
 
 #endif

@@ -38,7 +38,8 @@ sender_brake(PG_FUNCTION_ARGS)
 	/* a statement of its own: it sees what the locks waited for */
 	static EsPlan read = {
 		"SELECT r.campaign_id, r.lead_id, r.next_at, r.version, r.cursor::int4, r.run_seq, r.attempt::int4,"
-		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score," LEAD_FACTS
+		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score, r.deferrals::int4,"
+		LEAD_FACTS("q.stop_on_reply")
 		" FROM (SELECT DISTINCT v.id FROM unnest($2) AS v(id)) AS u(lead_id)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id OFFSET 0) l"
 		/* OFFSET 0: from the lead to its runs, never from the campaigns */
@@ -54,6 +55,7 @@ sender_brake(PG_FUNCTION_ARGS)
 	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	Batch		b;
 	Run		   *runs;
+	Campaign   *campaigns;
 	int			n;
 	int			ended = 0;
 
@@ -67,27 +69,26 @@ sender_brake(PG_FUNCTION_ARGS)
 	batch_init(&b, &tenant, es_now());
 	n = es_spi_run(&read, SPI_OK_SELECT, values, NULL);
 	runs = palloc0(sizeof(Run) * Max(n, 1));
+	campaigns = palloc0(sizeof(Campaign) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		Run		   *r = &runs[i];
 		bool		isnull;
-		Datum		next;
 
-		r->campaign.id = *DatumGetUUIDP(es_spi_get(i, 1, &isnull));
+		campaigns[i].id = *DatumGetUUIDP(es_spi_get(i, 1, &isnull));
+		r->campaign = &campaigns[i];
 		r->lead = *DatumGetUUIDP(es_spi_get(i, 2, &isnull));
-		next = es_spi_get(i, 3, &isnull);
-		r->due = !isnull;
-		r->due_at = isnull ? 0 : DatumGetTimestampTz(next);
 		r->version = int_at(i, 4);
 		r->cursor = int_at(i, 5);
 		r->run_seq = int_at(i, 6);
 		r->attempt = int_at(i, 7);
 		r->sent_steps = int_at(i, 8);
 		r->mode = sender_mode(text_at(i, 9));
-		r->campaign.brake_index = int_at(i, 10);
-		r->campaign.policy_version = int_at(i, 11);
+		campaigns[i].brake_index = int_at(i, 10);
+		campaigns[i].policy_version = int_at(i, 11);
 		r->score = int_at(i, 12);
-		lead_facts_at(i, 13, &r->facts);
+		r->deferrals = int_at(i, 13);
+		lead_facts_at(i, 14, &r->facts);
 	}
 
 	/*
@@ -100,7 +101,7 @@ sender_brake(PG_FUNCTION_ARGS)
 			SenderDecision d;
 
 			if (runs[i].ended ||
-				!sender_decide_end(&runs[i].facts, runs[i].cursor, runs[i].campaign.brake_index, &d))
+				!sender_decide_end(&runs[i].facts, runs[i].cursor, runs[i].campaign->brake_index, &d))
 				continue;
 			batch_end_run(&b, &runs[i], d.reason);
 			ended++;

@@ -58,6 +58,12 @@ sender_channel(const char *word)
 }
 
 const char *
+sender_channel_word(SenderChannel channel)
+{
+	return word_of(channels, lengthof(channels), channel);
+}
+
+const char *
 sender_event_word(SenderEventType type)
 {
 	return word_of(event_types, lengthof(event_types), type);

@@ -55,8 +55,11 @@ BEGIN
     ON CONFLICT DO NOTHING
     RETURNING campaign_id, lead_id, version, mode, next_at
   ), due AS (
-    INSERT INTO entrestate.sender_due (tenant_id, campaign_id, due_at, lead_id)
-    SELECT tenant, campaign_id, next_at, lead_id FROM run
+    -- up to a hundred of one instant in a row
+    INSERT INTO entrestate.sender_due (tenant_id, campaign_id, version, step, due_at, leads)
+    SELECT tenant, x.campaign_id, x.version, 0, x.next_at, array_agg(x.lead_id ORDER BY x.lead_id)
+    FROM (SELECT run.*, (row_number() OVER (PARTITION BY run.next_at ORDER BY run.lead_id) - 1) / 100 AS chunk FROM run) x
+    GROUP BY x.campaign_id, x.version, x.next_at, x.chunk
   ), event AS (
     INSERT INTO entrestate.sender_events (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, mode,
       decided_at, next_at, sequence_version, policy_version)
@@ -252,6 +255,37 @@ END
 $$;
 COMMENT ON FUNCTION sender_unstarted(uuid, uuid, uuid) IS
 'Internal: why an attributed lead has no run: a reason of gates 3 to 6, the campaign''s state, imported, before_backfill; may_start: nothing is against it any more; NULL: it has one.';
+
+CREATE FUNCTION sender_funds(tenant uuid) RETURNS integer
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN NULL::integer;
+COMMENT ON FUNCTION sender_funds(uuid) IS
+'Internal: how many more sends the tenant''s wallet covers; NULL: any number. The hook that the billing room fills; a queue that is not covered is held (insufficient_funds).';
+
+CREATE FUNCTION sender_hold(tenant uuid, campaign uuid, version integer, step smallint, reason smallint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: one after the other.
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  was entrestate.sender_holds;
+BEGIN
+  DELETE FROM entrestate.sender_holds h WHERE h.tenant_id = tenant AND h.campaign_id = campaign
+    AND h.version = sender_hold.version AND h.step = sender_hold.step RETURNING * INTO was;
+  IF FOUND THEN
+    PERFORM entrestate.activity_add('sender.queue.released', 'campaign', campaign::text, campaign, jsonb_build_object('version', version, 'step', step,
+      'reason', (SELECT x.name FROM entrestate.sender_reasons() x WHERE x.code = was.reason), 'since', was.held_since));
+  END IF;
+  IF reason IS NOT NULL THEN
+    INSERT INTO entrestate.sender_holds (tenant_id, campaign_id, version, step, reason, held_since)
+    VALUES (tenant, campaign, sender_hold.version, sender_hold.step, sender_hold.reason, entrestate.clock_now());
+    PERFORM entrestate.activity_add('sender.queue.held', 'campaign', campaign::text, campaign, jsonb_build_object('version', version, 'step', step,
+      'reason', (SELECT x.name FROM entrestate.sender_reasons() x WHERE x.code = sender_hold.reason)));
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION sender_hold(uuid, uuid, integer, smallint, smallint) IS
+'Internal: a queue is held for this reason from now on; NULL: for none. Marks begin and end in the feed. (B5)';
 
 CREATE FUNCTION sender_next_tenant(after uuid) RETURNS uuid
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER

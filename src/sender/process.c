@@ -11,26 +11,27 @@
  * lock on the tenant (core/locks.c), so that the runs of one lead
  * are decided by one session at a time, in order.  It
  *
- *	1. enters the tenant, as the system;
- *	2. locks, in this order, the tenant's row and its due campaigns' rows FOR
- *	   SHARE, the due runs' and the leads' rows FOR NO KEY UPDATE SKIP LOCKED:
- *	   what somebody else is writing stays due.  (A share lock on a lead would
- *	   have to be raised to open its ticket, and two cannot raise theirs.)
- *	   What the decisions look at is read after the locks.
- *	   Whatever brakes (a freeze, a pause, an opt-out, a hot lead)
- *	   updates one of these rows: brake and batch are serial, and nothing is
- *	   admitted after the brake's commit (L4).  Those who brake lock in the
- *	   same order;
- *	3. decides each run with sender_decide(), oldest due first;
- *	4. writes intents, events, runs and what is due next, each as one
+ *	1. enters the tenant, as the system, and locks the tenant's row, its
+ *	   channels' and its due campaigns' rows FOR SHARE;
+ *	2. reads the queues: the runs that wait for one step of a version.  A queue
+ *	   that belongs to many who must wait (gates 1, 2, 11, 12, 16) is left out
+ *	   of the claim: nothing is written, and it does not stand in the way;
+ *	3. takes due rows of the others, oldest first, as far as budgets go, and
+ *	   locks their leads FOR NO KEY UPDATE SKIP LOCKED: what somebody else is
+ *	   writing stays due.  (A share lock on a lead would have to be raised to
+ *	   open its ticket, and two cannot raise theirs.)  What the decisions look
+ *	   at is read after the locks.  Whatever brakes (a freeze, a pause, an
+ *	   opt-out, a hot lead) updates one of these rows: brake and batch are
+ *	   serial, and nothing is admitted after the brake's commit (L4).  Those who
+ *	   brake lock in the same order; a run is written by who has its lead;
+ *	4. decides each run with sender_decide(), oldest due first; each admission
+ *	   uses up budget before the next;
+ *	5. writes intents, events, runs and what is due next, each as one
  *	   statement over arrays.
  *
  * Killed anywhere, the transaction never was.  The sandbox provider has no
  * wire, so its outcome is part of the same transaction; for a live tenant the
  * intent is left ready for delivery.
- *
- * What is held (gates 1 and 2) is left out of the claim: nothing is written,
- * and it does not stand in the way of what may run.
  */
 #include "core/core.h"
 
@@ -40,244 +41,292 @@
 #include "nodes/parsenodes.h"
 #include "sender/batch.h"
 #include "tenancy/tenancy.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* ----- facts ----------------------------------------------------------- */
+/* ----- the claim ------------------------------------------------------- */
 
-/* load_tenant reads and share-locks what a brake on the tenant writes. */
-static bool
-load_tenant(const pg_uuid_t *id, Tenant *t)
+/* how many runs of a queue may be taken before its budgets are used up */
+static int
+allowance(const Tenant *t, const Queue *q)
 {
-	static EsPlan tenant = {
-		"SELECT mode, dry_run, frozen_at IS NOT NULL, paused_at IS NOT NULL, time_zone"
-		" FROM entrestate.tenants WHERE tenant_id = $1 FOR SHARE", 1, {UUIDOID}};
-	static EsPlan channel = {
-		"SELECT channel, enabled, paused_at IS NOT NULL"
-		" FROM entrestate.tenant_channels WHERE tenant_id = $1 FOR SHARE",
-	1, {UUIDOID}};
-	Datum		value = UUIDPGetDatum(id);
-	int			n;
+	const Channel *c = &t->channels[q->channel];
 
-	memset(t, 0, sizeof(*t));
-	t->id = *id;
-	if (es_spi_run(&tenant, SPI_OK_SELECT, &value, NULL) == 0)
-		return false;
-	t->mode = sender_mode(text_at(0, 1));
-	t->dry_run = bool_at(0, 2);
-	t->frozen = bool_at(0, 3);
-	t->paused = bool_at(0, 4);
-	t->zone = text_at(0, 5);
-	n = es_spi_run(&channel, SPI_OK_SELECT, &value, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		int			c = sender_channel(text_at(i, 1));
-
-		t->channel_enabled[c] = bool_at(i, 2);
-		t->channel_paused[c] = bool_at(i, 3);
-	}
-	return true;
-}
-
-/* load_campaigns reads and share-locks the campaigns that have runs waiting. */
-static Campaign *
-load_campaigns(Datum tenant, int *n)
-{
-	static EsPlan plan = {
-		"WITH RECURSIVE due AS ("
-		" (SELECT d.campaign_id FROM entrestate.sender_due d WHERE d.tenant_id = $1"
-		"  ORDER BY d.campaign_id LIMIT 1)"
-		" UNION ALL"
-		" SELECT (SELECT d.campaign_id FROM entrestate.sender_due d"
-		"  WHERE d.tenant_id = $1 AND d.campaign_id > due.campaign_id"
-		"  ORDER BY d.campaign_id LIMIT 1)"
-		" FROM due WHERE due.campaign_id IS NOT NULL)"
-		" SELECT c.campaign_id, c.status, c.sender_enabled, c.risk_paused_at IS NOT NULL,"
-		" c.dry_run, c.policy_version, c.brake_index::int4"
-		" FROM due JOIN entrestate.campaigns c"
-		" ON c.tenant_id = $1 AND c.campaign_id = due.campaign_id"
-		" FOR SHARE OF c", 1, {UUIDOID}};
-	static const char *const states[] = {"draft", "active", "paused",
-	"completed", "archived"};
-	Campaign   *result;
-
-	*n = es_spi_run(&plan, SPI_OK_SELECT, &tenant, NULL);
-	result = palloc0(sizeof(Campaign) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-	{
-		bool		isnull;
-		char	   *state = text_at(i, 2);
-
-		result[i].id = *DatumGetUUIDP(es_spi_get(i, 1, &isnull));
-		for (size_t s = 0; s < lengthof(states); s++)
-			if (strcmp(states[s], state) == 0)
-				result[i].state = s;
-		result[i].sender_enabled = bool_at(i, 3);
-		result[i].risk_paused = bool_at(i, 4);
-		result[i].dry_run = bool_at(i, 5);
-		result[i].policy_version = int_at(i, 6);
-		result[i].brake_index = int_at(i, 7);
-	}
-	return result;
-}
-
-/* facts_of gathers what the decision looks at. */
-static SenderFacts
-facts_of(const Tenant *t, const Campaign *c, const Run *r)
-{
-	SenderFacts f = {0};
-
-	f.tenant_frozen = t->frozen;
-	f.tenant_paused = t->paused;
-	f.campaign = c->state;
-	f.sender_enabled = c->sender_enabled;
-	f.risk_paused = c->risk_paused;
-	f.brake_index = c->brake_index;
-	f.dry_run = t->dry_run || c->dry_run;
-	if (r != NULL)
-	{
-		f.lead = r->facts;
-		f.cursor = r->cursor;
-		f.steps = r->has_step ? r->cursor + 1 + (r->next_delay != NULL) : r->cursor;
-		f.channel = r->channel;
-		f.contact = r->contact;
-		f.channel_enabled = t->channel_enabled[r->channel];
-		f.channel_paused = t->channel_paused[r->channel];
-	}
-	else
-	{
-		/* a run with nothing against it, to see whether the queue is held */
-		f.steps = 1;
-		f.channel = CHANNEL_EMAIL;
-		f.contact = CONTACT_USABLE;
-		f.channel_enabled = true;
-	}
-	return f;
+	if (t->dry_run || q->campaign->dry_run)
+		return UNLIMITED;
+	return Min(Min(c->left_today, c->left_this_minute), Min(q->campaign->left_this_minute, t->funds));
 }
 
 /*
- * claim locks the due runs of campaigns that are not held, with their leads,
- * and then reads them: two statements, so that what is read (the address, the
- * suppression list) is what stands after whoever braked had the lead's lock.
+ * claim takes due rows of queues that are not held, oldest first, until it has
+ * a batch; what it does not take of a row goes back at once.  Then it locks the
+ * runs' leads and reads the runs, in two statements, so that what is read (the
+ * address, the suppression list) is what stands after whoever braked had the
+ * lead's lock.
  */
 static Run *
-claim(const Tenant *t, Campaign *campaigns, int ncampaigns, TimestampTz now,
-	  int batch, int *n)
+claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 {
+	static EsPlan due = {
+		"SELECT u.o::int4, x.due_at, x.chunk, x.leads FROM unnest($2, $3, $4, $7) AS u(c, v, s, o)"
+		" CROSS JOIN LATERAL (SELECT w.due_at, w.chunk, w.leads FROM entrestate.sender_due w"
+		"  WHERE w.tenant_id = $1 AND w.campaign_id = u.c AND w.version = u.v AND w.step = u.s AND w.due_at <= $5"
+		"  ORDER BY w.due_at, w.chunk LIMIT $6) x ORDER BY x.due_at, u.o, x.chunk",
+		7, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZOID, INT4OID, INT4ARRAYOID},
+	.generic = true};
+	static EsPlan done = {
+		"DELETE FROM entrestate.sender_due d USING (SELECT x.ctid AS it FROM unnest($2, $3, $4, $5, $6) AS u(c, v, s, at, chunk)"
+		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_due y WHERE y.tenant_id = $1 AND y.campaign_id = u.c"
+		"   AND y.version = u.v AND y.step = u.s AND y.due_at = u.at AND y.chunk = u.chunk OFFSET 0) x OFFSET 0) k"
+		" WHERE d.ctid = k.it AND d.tenant_id = $1",
+	6, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}, .generic = true};
 	static EsPlan lock = {
-		"SELECT d.campaign_id, d.lead_id, d.due_at"
-		" FROM (SELECT x.* FROM unnest($2) AS c(campaign_id) CROSS JOIN LATERAL ("
-		"   SELECT w.campaign_id, w.due_at, w.lead_id FROM entrestate.sender_due w"
-		"   WHERE w.tenant_id = $1 AND w.campaign_id = c.campaign_id AND w.due_at <= $3"
-		"   ORDER BY w.due_at, w.lead_id LIMIT $4) x"
-		"  ORDER BY x.due_at, x.campaign_id, x.lead_id LIMIT $4) d"
-		" JOIN entrestate.sender_runs r ON r.tenant_id = $1"
-		"  AND r.campaign_id = d.campaign_id AND r.lead_id = d.lead_id"
-		" JOIN entrestate.leads l ON l.tenant_id = $1 AND l.lead_id = d.lead_id"
-		" ORDER BY d.due_at, d.campaign_id, d.lead_id"
-		" FOR NO KEY UPDATE OF r, l SKIP LOCKED",
-	4, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZOID, INT4OID}};
-	static EsPlan read = {
-		"SELECT d.campaign_id, d.lead_id, d.due_at, r.version, r.cursor::int4,"
-		" r.run_seq, r.attempt::int4, r.sent_steps::int4,"
-		" r.next_at IS DISTINCT FROM d.due_at OR r.status NOT IN ('pending', 'running'),"
-		" s.channel, s.template_id, s.template_version, nx.delay,"
-		" a.address_norm IS NOT NULL, a.unusable_reason IS NOT NULL, p.address_norm IS NOT NULL,"
-		" l.time_zone, g.score," LEAD_FACTS
-		" FROM unnest($2, $3, $4) WITH ORDINALITY AS d(campaign_id, lead_id, due_at, o)"
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1"
-		"  AND x.campaign_id = d.campaign_id AND x.lead_id = d.lead_id OFFSET 0) r"
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1"
-		"  AND x.lead_id = d.lead_id OFFSET 0) l"
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = $1"
-		"  AND x.campaign_id = d.campaign_id AND x.version = r.version OFFSET 0) q"
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_scores x WHERE x.tenant_id = $1"
-		"  AND x.lead_id = d.lead_id OFFSET 0) g ON true"
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1"
-		"  AND x.campaign_id = d.campaign_id AND x.version = r.version AND x.step = r.cursor OFFSET 0) s ON true"
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1"
-		"  AND x.campaign_id = d.campaign_id AND x.version = r.version AND x.step = r.cursor + 1 OFFSET 0) nx ON true"
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_contacts x WHERE x.tenant_id = $1"
-		"  AND x.lead_id = d.lead_id AND x.is_primary"
-		"  AND x.kind = CASE s.channel WHEN 'email' THEN 'email' ELSE 'phone' END OFFSET 0) a ON true"
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.suppressions x WHERE x.tenant_id = $1"
-		"  AND x.channel = s.channel AND x.address_norm = a.address_norm OFFSET 0) p ON true"
-		" ORDER BY d.o",
-	4, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID}, .generic = true};
-	static const Oid due[] = {UUIDOID, UUIDOID, TIMESTAMPTZOID};
-	Columns		claimed;
-	Columns		open;
-	Oid			uuid = UUIDOID;
-	Datum		values[4];
-	Run		   *runs;
+		"SELECT d.no FROM unnest($2, $3) AS d(lead_id, no) CROSS JOIN LATERAL (SELECT FROM entrestate.leads x"
+		" WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id FOR NO KEY UPDATE SKIP LOCKED) l",
+	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
+	static const Oid queue_types[] = {UUIDOID, INT4OID, INT2OID, INT4OID};
+	static const Oid done_types[] = {UUIDOID, INT4OID, INT2OID, TIMESTAMPTZOID, INT8OID};
+	static const Oid lead_types[] = {UUIDOID, INT4OID};
+	Columns		q;
+	Columns		taken;
+	Columns		leads;
+	Datum		values[7];
+	Run		   *runs = palloc0(sizeof(Run) * batch);
+	int		   *left = palloc(sizeof(int) * Max(nqueues, 1));
+	int			nrows;
 
 	*n = 0;
-	columns_init(&open, 1, &uuid);
-	for (int i = 0; i < ncampaigns; i++)
+	columns_init(&q, lengthof(queue_types), queue_types);
+	columns_init(&taken, lengthof(done_types), done_types);
+	columns_init(&leads, lengthof(lead_types), lead_types);
+	for (int i = 0; i < nqueues; i++)
 	{
-		SenderFacts f = facts_of(t, &campaigns[i], NULL);
-
-		if (sender_decide(&f).action != ACTION_HOLD)
-			columns_add(&open, 0, UUIDPGetDatum(&campaigns[i].id), false);
+		if (queues[i].held != REASON_NONE)
+			continue;
+		left[i] = allowance(t, &queues[i]);
+		columns_add(&q, 0, UUIDPGetDatum(&queues[i].campaign->id), false);
+		columns_add(&q, 1, Int32GetDatum(queues[i].version), false);
+		columns_add(&q, 2, Int16GetDatum(queues[i].step), false);
+		columns_add(&q, 3, Int32GetDatum(i), false);
 	}
-	if (columns_rows(&open) == 0)
-		return NULL;
-
+	if (columns_rows(&q) == 0)
+		return runs;
 	values[0] = UUIDPGetDatum(&t->id);
-	values[1] = columns_array(&open, 0);
-	values[2] = TimestampTzGetDatum(now);
-	values[3] = Int32GetDatum(batch);
-	*n = es_spi_run(&lock, SPI_OK_SELECT, values, NULL);
-	columns_init(&claimed, lengthof(due), due);
-	for (int i = 0; i < *n; i++)
-		for (int k = 0; k < 3; k++)
-		{
-			bool		isnull;
-
-			columns_add(&claimed, k, es_spi_get(i, k + 1, &isnull), false);
-		}
-	*n = columns_run(&claimed, &read, SPI_OK_SELECT, values[0]);
-	runs = palloc0(sizeof(Run) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
+	for (int i = 0; i < 3; i++)
+		values[i + 1] = columns_array(&q, i);
+	values[4] = TimestampTzGetDatum(b->now);
+	values[5] = Int32GetDatum(batch);
+	values[6] = columns_array(&q, 3);
+	nrows = es_spi_run(&due, SPI_OK_SELECT, values, NULL);
+	for (int i = 0; i < nrows && *n < batch; i++)
 	{
-		Run		   *r = &runs[i];
-		pg_uuid_t  *campaign;
-		char	   *channel;
 		bool		isnull;
-		Datum		d;
+		int			at = int_at(i, 1);
+		Queue	   *queue = &queues[at];
+		TimestampTz due_at = instant_at(i, 2);
+		Datum	   *ids;
+		int			nids;
+		int			k = 0;
 
-		campaign = DatumGetUUIDP(es_spi_get(i, 1, &isnull));
-		for (int k = 0; k < ncampaigns; k++)
-			if (memcmp(&campaigns[k].id, campaign, UUID_LEN) == 0)
-				r->campaign = campaigns[k];
-		r->lead = *DatumGetUUIDP(es_spi_get(i, 2, &isnull));
-		r->due_at = DatumGetTimestampTz(es_spi_get(i, 3, &isnull));
-		r->version = int_at(i, 4);
-		r->cursor = int_at(i, 5);
-		r->run_seq = int_at(i, 6);
-		r->attempt = int_at(i, 7);
-		r->sent_steps = int_at(i, 8);
-		r->stale = bool_at(i, 9);
-		r->due = true;
-		channel = text_at(i, 10);
-		r->has_step = channel != NULL;
-		if (r->has_step)
+		queue->waiting = true;
+		/* skips use up nothing, so that a queue may be taken from again */
+		if (left[at] <= 0)
+			continue;
+		queue->looked_at = true;
+		deconstruct_array(DatumGetArrayTypeP(es_spi_get(i, 4, &isnull)), UUIDOID, UUID_LEN, false,
+						  TYPALIGN_CHAR, &ids, NULL, &nids);
+		for (; k < nids && *n < batch && left[at] > 0; k++)
 		{
-			r->channel = sender_channel(channel);
-			r->template_id = es_spi_get(i, 11, &isnull);
-			r->template_version = int_at(i, 12);
+			Run		   *r = &runs[*n];
+
+			r->queue = queue;
+			r->campaign = queue->campaign;
+			r->due_at = due_at;
+			r->lead = *DatumGetUUIDP(ids[k]);
+			r->variant = -1;
+			columns_add(&leads, 0, UUIDPGetDatum(&r->lead), false);
+			columns_add(&leads, 1, Int32GetDatum(*n), false);
+			(*n)++;
+			if (left[at] != UNLIMITED)
+				left[at]--;
 		}
-		d = es_spi_get(i, 13, &isnull);
-		r->next_delay = isnull ? NULL : DatumGetIntervalP(d);
-		r->contact = !bool_at(i, 14) ? CONTACT_MISSING :
-			bool_at(i, 15) ? CONTACT_UNUSABLE :
-			bool_at(i, 16) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
-		r->zone = text_at(i, 17);
-		r->score = int_at(i, 18);
-		lead_facts_at(i, 19, &r->facts);
+		for (; k < nids; k++)
+			batch_add_due(b, &queue->campaign->id, queue->version, queue->step, DatumGetUUIDP(ids[k]), due_at);
+		columns_add(&taken, 0, UUIDPGetDatum(&queue->campaign->id), false);
+		columns_add(&taken, 1, Int32GetDatum(queue->version), false);
+		columns_add(&taken, 2, Int16GetDatum(queue->step), false);
+		columns_add(&taken, 3, TimestampTzGetDatum(due_at), false);
+		columns_add(&taken, 4, es_spi_get(i, 3, &isnull), false);
 	}
+	SPI_freetuptable(SPI_tuptable);
+	columns_run(&taken, &done, SPI_OK_DELETE, values[0]);
+	nrows = columns_run(&leads, &lock, SPI_OK_SELECT, values[0]);
+	for (int i = 0; i < nrows; i++)
+		runs[int_at(i, 1)].locked = true;
+	load_runs(t, queues, nqueues, b->now, runs, *n);
 	return runs;
+}
+
+/* ----- a batch --------------------------------------------------------- */
+
+/* judge_queues asks, for each queue, whether a run with nothing against it
+ * would be held. */
+static void
+judge_queues(const Tenant *t, Queue *queues, int nqueues, TimestampTz now)
+{
+	for (int i = 0; i < nqueues; i++)
+	{
+		SenderFacts f = facts_of(t, &queues[i], NULL, now);
+		SenderDecision d = sender_decide(&f);
+
+		queues[i].held = d.action == ACTION_HOLD ? d.reason : REASON_NONE;
+	}
+}
+
+/* use_up takes a send from the budgets that it counts against. */
+static void
+use_up(Tenant *t, Queue *q)
+{
+	Channel    *c = &t->channels[q->channel];
+	Campaign   *k = q->campaign;
+
+	c->used++;
+	k->used++;
+	if (c->left_today != UNLIMITED)
+		c->left_today--;
+	if (c->left_this_minute != UNLIMITED)
+		c->left_this_minute--;
+	if (k->left_this_minute != UNLIMITED)
+		k->left_this_minute--;
+	if (t->funds != UNLIMITED)
+		t->funds--;
+}
+
+static void
+write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns)
+{
+	static EsPlan plan = {
+		"INSERT INTO entrestate.sender_usage AS s (tenant_id, budget, key, window_at, used)"
+		" SELECT $1, u.budget, u.key, u.at, u.used FROM unnest($2, $3, $4, $5) AS u(budget, key, at, used)"
+		" ON CONFLICT ON CONSTRAINT sender_usage_pkey DO UPDATE SET used = s.used + EXCLUDED.used",
+	5, {UUIDOID, TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID}};
+	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID};
+	Columns		c;
+
+	columns_init(&c, lengthof(types), types);
+	for (int i = CHANNEL_EMAIL; i <= CHANNEL_WHATSAPP; i++)
+	{
+		const Channel *h = &t->channels[i];
+
+		for (int minute = 0; minute <= 1; minute++)
+			if (h->used > 0 && (minute == 0 || h->rated))
+			{
+				columns_add(&c, 0, CStringGetTextDatum(minute ? "channel_minute" : "channel_day"), false);
+				columns_add(&c, 1, CStringGetTextDatum(sender_channel_word(i)), false);
+				columns_add(&c, 2, TimestampTzGetDatum(minute ? t->minute : t->day), false);
+				columns_add(&c, 3, Int32GetDatum(h->used), false);
+			}
+	}
+	for (int i = 0; i < ncampaigns; i++)
+		if (campaigns[i].used > 0 && campaigns[i].rated)
+		{
+			columns_add(&c, 0, CStringGetTextDatum("campaign_minute"), false);
+			columns_add(&c, 1, CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&campaigns[i].id)))), false);
+			columns_add(&c, 2, TimestampTzGetDatum(t->minute), false);
+			columns_add(&c, 3, Int32GetDatum(campaigns[i].used), false);
+		}
+	columns_run(&c, &plan, SPI_OK_INSERT, UUIDPGetDatum(&t->id));
+}
+
+/*
+ * write_holds notes where a queue's hold begins and ends.  What holds a tenant
+ * or a campaign says so itself; a queue that has nothing due is not held.
+ */
+static void
+write_holds(Tenant *t, Queue *queues, int nqueues, TimestampTz now)
+{
+	static EsPlan waiting = {
+		"SELECT u.o FROM unnest($2, $3, $4, $6) AS u(c, v, s, o) WHERE EXISTS (SELECT FROM entrestate.sender_due w"
+		" WHERE w.tenant_id = $1 AND w.campaign_id = u.c AND w.version = u.v AND w.step = u.s AND w.due_at <= $5 OFFSET 0)",
+		6, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZOID, INT4ARRAYOID},
+	.generic = true};
+	static EsPlan note = {
+		"SELECT entrestate.sender_hold($1, u.c, u.v, u.s, u.r) FROM unnest($2, $3, $4, $5) AS u(c, v, s, r)",
+	5, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, INT2ARRAYOID}};
+	static const Oid ask_types[] = {UUIDOID, INT4OID, INT2OID, INT4OID};
+	static const Oid note_types[] = {UUIDOID, INT4OID, INT2OID, INT2OID};
+	Columns		ask;
+	Columns		notes;
+	Datum		values[6];
+	int			n;
+
+	columns_init(&ask, lengthof(ask_types), ask_types);
+	columns_init(&notes, lengthof(note_types), note_types);
+	judge_queues(t, queues, nqueues, now);
+	for (int i = 0; i < nqueues; i++)
+	{
+		Queue	   *q = &queues[i];
+
+		if (q->held >= REASON_TENANT_FROZEN && q->held <= REASON_CAMPAIGN_ENDED)
+			q->held = REASON_NONE;
+		q->waiting = false;
+		if (q->held == q->held_before)
+			continue;
+		columns_add(&ask, 0, UUIDPGetDatum(&q->campaign->id), false);
+		columns_add(&ask, 1, Int32GetDatum(q->version), false);
+		columns_add(&ask, 2, Int16GetDatum(q->step), false);
+		columns_add(&ask, 3, Int32GetDatum(i), false);
+	}
+	if (columns_rows(&ask) == 0)
+		return;
+	values[0] = UUIDPGetDatum(&t->id);
+	for (int i = 0; i < 3; i++)
+		values[i + 1] = columns_array(&ask, i);
+	values[4] = TimestampTzGetDatum(now);
+	values[5] = columns_array(&ask, 3);
+	n = es_spi_run(&waiting, SPI_OK_SELECT, values, NULL);
+	for (int i = 0; i < n; i++)
+		queues[int_at(i, 1)].waiting = true;
+	for (int i = 0; i < nqueues; i++)
+	{
+		Queue	   *q = &queues[i];
+		SenderReason now_held = q->waiting ? q->held : REASON_NONE;
+
+		if (now_held == q->held_before || q->held == q->held_before)
+			continue;
+		columns_add(&notes, 0, UUIDPGetDatum(&q->campaign->id), false);
+		columns_add(&notes, 1, Int32GetDatum(q->version), false);
+		columns_add(&notes, 2, Int16GetDatum(q->step), false);
+		columns_add(&notes, 3, Int16GetDatum(now_held), now_held == REASON_NONE);
+	}
+	columns_run(&notes, &note, SPI_OK_SELECT, values[0]);
+}
+
+/* spread lets what was decided for a run show in the lead's other runs of the
+ * batch: its ticket, and the send that counts against caps. */
+static void
+spread(const Run *r, Run *runs, int from, int nruns, TimestampTz now)
+{
+	bool		ticket = r->ended && (r->facts.hot || r->facts.replied);
+
+	for (int i = from; i < nruns; i++)
+	{
+		Run		   *x = &runs[i];
+
+		if (memcmp(&x->lead, &r->lead, UUID_LEN) != 0)
+			continue;
+		if (ticket)
+			x->facts.handoff = true;
+		if (r->admitted && x->campaign->ncaps > 0)
+		{
+			x->sends = x->sends == NULL ? palloc(sizeof(SenderSend)) :
+				repalloc(x->sends, sizeof(SenderSend) * (x->nsends + 1));
+			x->sends[x->nsends].at = now;
+			x->sends[x->nsends++].channel = r->queue->channel;
+		}
+	}
 }
 
 /* ----- entry points ---------------------------------------------------- */
@@ -334,6 +383,8 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	Tenant		tenant;
 	Campaign   *campaigns;
 	int			ncampaigns;
+	Queue	   *queues;
+	int			nqueues;
 	Run		   *runs;
 	int			nruns;
 	int			decided = 0;
@@ -346,31 +397,41 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 		goto done;
 
 	es_context_enter_system(&id);
-	if (!load_tenant(&id, &tenant))
+	if (!load_tenant(&id, es_now(), true, &tenant))
 		goto done;
-	campaigns = load_campaigns(UUIDPGetDatum(&id), &ncampaigns);
 	batch_init(&b, &tenant, es_now());
-	runs = claim(&tenant, campaigns, ncampaigns, b.now, batch_size, &nruns);
+	campaigns = load_campaigns(&tenant, NULL, true, &ncampaigns);
+	queues = load_queues(&tenant, campaigns, ncampaigns, NULL, &nqueues);
+	judge_queues(&tenant, queues, nqueues, b.now);
+	runs = claim(&b, &tenant, queues, nqueues, batch_size, &nruns);
 	for (int i = 0; i < nruns; i++)
 	{
+		Run		   *r = &runs[i];
+		Queue	   *q = unconstify(Queue *, r->queue);
 		SenderFacts f;
 
-		if (runs[i].stale)
-		{
-			batch_due_done(&b, &runs[i]);
+		if (r->locked && r->stale)
 			continue;
+		if (r->locked)
+		{
+			f = facts_of(&tenant, q, r, b.now);
+			if (batch_apply(&b, r, sender_decide(&f)))
+			{
+				decided++;
+				if (r->admitted && !f.dry_run)
+					use_up(&tenant, q);
+				if (r->admitted || r->ended)
+					spread(r, runs, i + 1, nruns, b.now);
+				continue;
+			}
 		}
-		f = facts_of(&tenant, &runs[i].campaign, &runs[i]);
-		if (batch_apply(&b, &runs[i], sender_decide(&f)))
-			decided++;
-		/* its ticket stands in the way of the lead's next run in this batch */
-		if (runs[i].ended && (runs[i].facts.hot || runs[i].facts.replied))
-			for (int j = i + 1; j < nruns; j++)
-				if (memcmp(&runs[j].lead, &runs[i].lead, UUID_LEN) == 0)
-					runs[j].facts.handoff = true;
+		/* somebody has the lead, or a budget is used up */
+		batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
 	}
 	batch_write(&b);
+	write_usage(&tenant, campaigns, ncampaigns);
 	batch_open_tickets(&b);
+	write_holds(&tenant, queues, nqueues, b.now);
 
 done:
 	SPI_finish();

@@ -90,8 +90,7 @@ BEGIN
   SELECT c.campaign_id, c.name, n.pending, n.running, n.suppressed, n.failed, n.done,
     (SELECT count(*) FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = c.campaign_id
        AND i.status IN ('ready', 'leased', 'started')),
-    (SELECT count(*) FROM entrestate.sender_due d WHERE d.tenant_id = t AND d.campaign_id = c.campaign_id
-       AND d.due_at <= entrestate.clock_now()),
+    n.due,
     CASE WHEN s.frozen_at IS NOT NULL THEN 'tenant_frozen' WHEN s.paused_at IS NOT NULL THEN 'tenant_paused'
          WHEN c.status IN ('draft', 'paused') THEN 'campaign_paused' WHEN NOT c.sender_enabled THEN 'sender_disabled'
          WHEN c.risk_paused_at IS NOT NULL THEN 'risk_paused' END
@@ -100,7 +99,8 @@ BEGIN
   CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE r.status = 'pending') AS pending, count(*) FILTER (WHERE r.status = 'running') AS running,
       count(*) FILTER (WHERE r.status = 'suppressed') AS suppressed, count(*) FILTER (WHERE r.status = 'failed') AS failed,
-      count(*) FILTER (WHERE r.status = 'done') AS done
+      count(*) FILTER (WHERE r.status = 'done') AS done,
+      count(*) FILTER (WHERE r.next_at <= entrestate.clock_now() AND NOT r.awaiting_go_live) AS due
     FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.campaign_id = c.campaign_id) n
   WHERE c.tenant_id = t ORDER BY c.created_at, c.campaign_id;
 END

@@ -10,6 +10,8 @@ CREATE TABLE entrestate.templates (
   status text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'approved', 'rejected', 'retired')),
   subject text CHECK (char_length(subject) <= 998),
   body text NOT NULL CHECK (octet_length(body) <= 262144),
+  fields text[] NOT NULL DEFAULT '{}',
+  free_text boolean NOT NULL DEFAULT false,
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, template_id, version)
@@ -23,6 +25,8 @@ COMMENT ON COLUMN entrestate.templates.channel IS 'email, sms or whatsapp.';
 COMMENT ON COLUMN entrestate.templates.status IS 'draft, approved, rejected or retired; only approved ones are sent.';
 COMMENT ON COLUMN entrestate.templates.subject IS 'Subject line (email).';
 COMMENT ON COLUMN entrestate.templates.body IS 'Text with fields, at most 256 kB.';
+COMMENT ON COLUMN entrestate.templates.fields IS 'What its text refers to without a default, as template_fields() finds it; a lead that lacks one is skipped (missing_field).';
+COMMENT ON COLUMN entrestate.templates.free_text IS 'A WhatsApp message that is no template of the provider: only within 24 hours of the lead''s last message.';
 COMMENT ON COLUMN entrestate.templates.created_by IS 'Who wrote it.';
 COMMENT ON COLUMN entrestate.templates.created_at IS 'When.';
 
@@ -223,7 +227,7 @@ CREATE TABLE entrestate.sender_events (
   score integer,
   hot boolean,
   cap_count smallint,
-  zone_id smallint,
+  zone text,
   variant smallint,
   sequence_version integer,
   template_version integer,
@@ -253,7 +257,7 @@ COMMENT ON COLUMN entrestate.sender_events.next_at IS 'The run''s next_at after 
 COMMENT ON COLUMN entrestate.sender_events.score IS 'The lead''s score that the decision saw.';
 COMMENT ON COLUMN entrestate.sender_events.hot IS 'Whether the lead was hot.';
 COMMENT ON COLUMN entrestate.sender_events.cap_count IS 'Sends within the frequency cap''s window.';
-COMMENT ON COLUMN entrestate.sender_events.zone_id IS 'Time zone the decision used.';
+COMMENT ON COLUMN entrestate.sender_events.zone IS 'Time zone of the lead; NULL: it has none of its own, and the tenant''s was used.';
 COMMENT ON COLUMN entrestate.sender_events.variant IS 'Variant of the step.';
 COMMENT ON COLUMN entrestate.sender_events.sequence_version IS 'The run''s sequence version.';
 COMMENT ON COLUMN entrestate.sender_events.template_version IS 'The template''s version.';
