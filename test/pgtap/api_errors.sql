@@ -775,7 +775,7 @@ INSERT INTO expected (state, call, message, hint, prepare) VALUES
   ('22023', $$SELECT entrestate.sender_metrics(since => '2026-01-02Z', until => '2026-01-02Z')$$, 'since is not before until', '', NULL),
   ('00000', $$SELECT * FROM entrestate.sender_queue_runs({nobody})$$, '', '', NULL),
   ('00000', $$SELECT * FROM entrestate.sender_queue_runs({b:campaign}, after_campaign => {campaign}, after_lead => {nobody})$$, '', '', NULL),
-  ('22023', $$SELECT * FROM entrestate.sender_queue_runs(with_status => 'lost')$$, 'with_status is not one of pending, running, suppressed, failed, done', '', NULL),
+  ('22023', $$SELECT * FROM entrestate.sender_queue_runs(with_status => 'lost')$$, 'with_status has a value that is not allowed', 'One of: pending, running, suppressed, failed, done.', NULL),
   ('22023', $$SELECT * FROM entrestate.sender_queue_runs(max_rows => NULL)$$, 'max_rows is a number from 1 to 1000', '', NULL),
   ('22023', $$SELECT * FROM entrestate.sender_queue_runs(max_rows => 0)$$, 'max_rows is a number from 1 to 1000', '', NULL),
   ('22023', $$SELECT * FROM entrestate.sender_queue_runs(max_rows => 1001)$$, 'max_rows is a number from 1 to 1000', '', NULL),

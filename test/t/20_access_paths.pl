@@ -425,7 +425,7 @@ my %others = map { $_ => 1 } (
   # below, by other roles
   qw(sender_process sender_process_tenant sender_next_tenant tenant_next scores_decay scores_decay_tenant sender_upkeep sender_upkeep_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
   # read everything, on purpose
-  qw(verify isolation_prove sender_verify audience_verify code_now code_shipped upkeep),
+  qw(verify isolation_prove sender_verify sender_fold audience_verify code_now code_shipped upkeep),
   # read no table that grows
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
