@@ -184,7 +184,7 @@ COMMENT ON FUNCTION sender_queue_runs(uuid, text, uuid, uuid, integer) IS
 
 CREATE FUNCTION sender_metrics(campaign uuid DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET jit = off SET enable_seqscan = off SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
   t uuid := entrestate.require('sender.read');
   lower timestamptz := coalesce(since, '-infinity');
@@ -474,7 +474,7 @@ COMMENT ON FUNCTION sender_fold(uuid, uuid, uuid) IS
 
 CREATE FUNCTION sender_replay(campaign uuid, lead uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = on SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('sender.read');
   stored jsonb;
@@ -507,8 +507,8 @@ COMMENT ON FUNCTION sender_replay(uuid, uuid) IS
 CREATE FUNCTION sender_balance(campaign uuid DEFAULT NULL) RETURNS TABLE (campaign_id uuid, name text, steps bigint, sent bigint, failed bigint,
   unknown bigint, skipped bigint, simulated bigint, cancelled bigint, open bigint, holds boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
--- planned for the campaign that is asked for
-SET search_path = pg_catalog, pg_temp SET row_security = on SET plan_cache_mode = force_custom_plan AS $$
+-- planned for the campaign that is asked for; the fold inside it is, too
+SET search_path = pg_catalog, pg_temp SET row_security = on SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('sender.read');
 BEGIN

@@ -238,6 +238,19 @@ SELECT is(pg_temp.pages(NULL), '3 3 1 7', '"paged by key"');
 SELECT is(pg_temp.pages(pg_temp.campaign('q')), '3 3 1 7', 'of a campaign');
 SELECT is(pg_temp.pages(:'other'), '0 0', 'another tenant''s has none');
 
+-- in flight: a live tenant's message waits for its provider
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T10:00:00Z'), set_config('entrestate.clock', '', false), flow.make('l', '{email 0,sms 1 day}', 'live'), flow.lead('l', 'one'), flow.lead('l', 'two');
+  PERFORM flow.process('l', NULL, 1000), flow.enter('l');
+END $$;
+SELECT is((SELECT concat_ws(' ', q.pending, q.running, q.in_flight, q.due, q.held) FROM entrestate.sender_queue() q), '0 2 2 0 0', '"in flight"');
+SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', r.status, r.next_step, r.channel, r.in_flight, r.next_at, r.held_for), ',') FROM entrestate.sender_queue_runs() r), 'running 0 email t', 'run by run');
+SELECT is(pg_temp.replay('l', 'one') -> 'differs', '{}', '"an intent that is not final says that a step is in flight"');
+SELECT is(pg_temp.replay('l', 'one') -> 'replayed' ->> 'status', 'running', 'so the run is running, with no event for that');
+SELECT is(pg_temp.balance('l'), '(4,0,0,0,0,0,0,4,t)', 'what is in flight is open');
+SELECT entrestate.tenant_pause('x') FROM flow.enter('l') \g /dev/null
+SELECT is((SELECT string_agg(DISTINCT r.held_for, ',') FROM entrestate.sender_queue_runs() r), 'tenant_paused', 'and held, when the tenant is') FROM flow.enter('l');
+
 -- ---------------------------------------------------------------- the story
 SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('s', '{email 0,sms 1 day,email 1 day,email 1 day}'), flow.lead('s', 'ines', phone => NULL) \g /dev/null
 SELECT flow.process('s', '2026-01-05T10:00:01Z'), flow.process('s', '2026-01-06T10:00:01Z'), flow.at('2026-01-06T12:00:00Z'), pg_temp.signal('s', 'ines', 'click'),
