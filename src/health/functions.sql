@@ -342,47 +342,54 @@ COMMENT ON FUNCTION isolation_prove() IS
 CREATE FUNCTION sender_verify() RETURNS TABLE (law text, object text, detail text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
-WITH kind AS (
-  SELECT code, name, name IN ('sender.step.sent', 'sender.step.skipped', 'sender.step.failed',
-      'sender.step.simulated', 'sender.step.unknown') AS outcome,
-    CASE WHEN name = 'sender.run.done' THEN 'done' WHEN name = 'sender.run.failed' THEN 'failed'
-         WHEN name = 'sender.run.resumed' THEN 'running' WHEN name LIKE 'sender.suppressed\_%' THEN 'suppressed' END AS status
-  FROM entrestate.sender_event_types()
-), fold AS (
-  SELECT e.tenant_id, e.campaign_id, e.lead_id, count(*) AS events, max(e.run_seq) AS last,
-    count(DISTINCT e.step) FILTER (WHERE k.outcome) AS outcomes,
-    count(DISTINCT e.step) FILTER (WHERE k.name = 'sender.step.sent') AS sent,
-    (array_agg(k.status ORDER BY e.run_seq DESC) FILTER (WHERE k.status IS NOT NULL))[1] AS status,
-    (array_agg(e.next_at ORDER BY e.run_seq DESC))[1] AS next_at
-  FROM entrestate.sender_events e JOIN kind k ON k.code = e.type
-  WHERE e.run_seq IS NOT NULL
-  GROUP BY 1, 2, 3
-), open AS (
-  SELECT DISTINCT i.tenant_id, i.campaign_id, i.lead_id FROM entrestate.sender_intents i
-  WHERE i.status IN ('ready', 'leased', 'started')
+WITH fold AS MATERIALIZED (
+  SELECT * FROM entrestate.sender_fold(NULL)
 ), compared AS (
   SELECT entrestate.run_id(coalesce(r.campaign_id, f.campaign_id), coalesce(r.lead_id, f.lead_id)) AS run,
-    r.lead_id AS the_run, f.lead_id AS the_fold, r.run_seq, f.events, f.last, r.cursor, f.outcomes, r.status,
-    coalesce(f.status, CASE WHEN f.outcomes > 0 OR o.lead_id IS NOT NULL THEN 'running' ELSE 'pending' END) AS folded,
-    r.next_at, CASE WHEN o.lead_id IS NULL THEN f.next_at END AS folded_next, r.sent_steps, f.sent, o.lead_id AS in_flight
+    r.lead_id AS the_run, f.lead_id AS the_fold, r.run_seq, f.events, f.run_seq AS last, r.status, f.status AS folded, r.next_at, f.in_flight,
+    r.tenant_id, r.campaign_id, r.version, r.cursor,
+    CASE WHEN r.cursor <> f.cursor THEN format('cursor %s, its events say %s', r.cursor, f.cursor)
+      WHEN r.status <> f.status THEN format('status %s, its events say %s', r.status, f.status)
+      WHEN r.next_at IS DISTINCT FROM f.next_at THEN 'next_at is not what its last event says'
+      WHEN r.sent_steps <> f.sent_steps THEN format('%s steps sent, its events say %s', r.sent_steps, f.sent_steps)
+      WHEN r.version <> f.version THEN format('version %s, its events say %s', r.version, f.version)
+      WHEN r.mode <> f.mode THEN format('mode %s, its events say %s', r.mode, f.mode)
+      WHEN r.attempt <> f.attempt THEN format('attempt %s, its events say %s', r.attempt, f.attempt)
+      WHEN r.deferrals <> f.deferrals THEN format('%s deferrals, its events say %s', r.deferrals, f.deferrals)
+      WHEN r.reason IS DISTINCT FROM f.reason OR r.ended_at IS DISTINCT FROM f.ended_at
+        THEN 'why or when it ended is not what its events say' END AS difference
   FROM entrestate.sender_runs r
   FULL JOIN fold f USING (tenant_id, campaign_id, lead_id)
-  LEFT JOIN open o USING (tenant_id, campaign_id, lead_id)
+), balance AS (
+  -- what sender_balance() says, of every campaign
+  SELECT coalesce(r.campaign_id, o.campaign_id) AS campaign_id, coalesce(r.steps, 0) AS steps, coalesce(r.ended, 0) + coalesce(r.open, 0) AS remain,
+    coalesce(o.outcomes, 0) AS outcomes, coalesce(r.beyond, 0) AS beyond
+  FROM (SELECT c.tenant_id, c.campaign_id, sum(v.steps) AS steps, count(*) FILTER (WHERE c.cursor > v.steps) AS beyond,
+      sum(v.steps - c.cursor) FILTER (WHERE c.status IN ('suppressed', 'failed')) AS ended,
+      sum(v.steps - c.cursor) FILTER (WHERE c.status NOT IN ('suppressed', 'failed')) AS open
+    FROM compared c
+    JOIN (SELECT s.tenant_id, s.campaign_id, s.version, count(*) AS steps FROM entrestate.sender_steps s GROUP BY 1, 2, 3) v
+      ON v.tenant_id = c.tenant_id AND v.campaign_id = c.campaign_id AND v.version = c.version
+    GROUP BY 1, 2) r
+  FULL JOIN (SELECT f.tenant_id, f.campaign_id, sum(f.sent + f.failed + f.unknown + f.skipped + f.simulated) AS outcomes
+    FROM fold f GROUP BY 1, 2) o ON o.tenant_id = r.tenant_id AND o.campaign_id = r.campaign_id
 )
 SELECT 'L3', format('run %s', b.run), CASE
     WHEN b.the_run IS NULL THEN 'has events but no run'
     WHEN b.the_fold IS NULL THEN 'has no events'
     WHEN b.events <> b.last OR b.run_seq <> b.last THEN format('its events have a gap: %s events, last %s, run_seq %s', b.events, b.last, b.run_seq)
-    WHEN b.cursor <> b.outcomes THEN format('cursor %s, its events say %s', b.cursor, b.outcomes)
-    WHEN b.status <> b.folded THEN format('status %s, its events say %s', b.status, b.folded)
-    WHEN b.next_at IS DISTINCT FROM b.folded_next THEN 'next_at is not what its last event says'
-    ELSE format('%s steps sent, its events say %s', b.sent_steps, b.sent) END
+    ELSE b.difference END
 FROM compared b
-WHERE b.the_run IS NULL OR b.the_fold IS NULL OR b.events <> b.last OR b.run_seq <> b.last OR b.cursor <> b.outcomes
-  OR b.status <> b.folded OR b.next_at IS DISTINCT FROM b.folded_next OR b.sent_steps <> b.sent
+WHERE b.the_run IS NULL OR b.the_fold IS NULL OR b.events <> b.last OR b.run_seq <> b.last OR b.difference IS NOT NULL
+UNION ALL
+SELECT 'L3', format('balance of campaign %s', b.campaign_id),
+  CASE WHEN b.steps <> b.outcomes + b.remain
+    THEN format('its runs have %s steps, %s of them left or cancelled, but the events have %s outcomes', b.steps, b.remain, b.outcomes)
+    ELSE format('%s runs are beyond their last step', b.beyond) END
+FROM balance b WHERE b.steps <> b.outcomes + b.remain OR b.beyond > 0
 UNION ALL
 SELECT 'L5', format('run %s', b.run), 'is open but neither due nor in flight: nothing would move it on'
-FROM compared b WHERE b.status IN ('pending', 'running') AND b.next_at IS NULL AND b.in_flight IS NULL
+FROM compared b WHERE b.status IN ('pending', 'running') AND b.next_at IS NULL AND b.in_flight IS NOT TRUE
 UNION ALL
 SELECT 'L5', format('run %s', entrestate.run_id(coalesce(r.campaign_id, d.campaign_id), coalesce(r.lead_id, d.lead_id))),
   CASE WHEN d.lead_id IS NULL THEN 'has a next_at but is not in sender_due: it would never be looked at'
@@ -402,10 +409,16 @@ FROM entrestate.sender_intents i
 WHERE NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.tenant_id = i.tenant_id
   AND r.campaign_id = i.campaign_id AND r.lead_id = i.lead_id)
 UNION ALL
+-- a retry's intent has a later attempt, and is of a step before
+SELECT 'L5', format('intent %s/%s/%s', b.run, i.step, i.attempt), format('is to be sent, but its run is at step %s', b.cursor)
+FROM entrestate.sender_intents i
+JOIN compared b ON b.tenant_id = i.tenant_id AND b.campaign_id = i.campaign_id AND b.the_run = i.lead_id
+WHERE i.status IN ('ready', 'leased', 'started') AND i.attempt = 0 AND i.step <> b.cursor
+UNION ALL
 SELECT 'L5', format('run %s', entrestate.run_id(e.campaign_id, e.lead_id)),
   format('step %s was sent %s times under one key', e.step, count(*))
 FROM entrestate.sender_events e
-WHERE e.type = (SELECT k.code FROM kind k WHERE k.name = 'sender.step.sent')
+WHERE e.type = (SELECT k.code FROM entrestate.sender_event_types() k WHERE k.name = 'sender.step.sent')
 GROUP BY e.tenant_id, e.campaign_id, e.lead_id, e.step, e.attempt HAVING count(*) > 1
 UNION ALL
 SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(coalesce(i.campaign_id, e.campaign_id), coalesce(i.lead_id, e.lead_id)),
@@ -413,7 +426,7 @@ SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(coalesce(i.campaign_id,
   CASE WHEN e.lead_id IS NULL THEN 'is sent, but no event says so' ELSE format('an event says that it was sent, but it is %s', coalesce(i.status, 'not there')) END
 FROM entrestate.sender_intents i
 FULL JOIN (SELECT DISTINCT v.tenant_id, v.campaign_id, v.lead_id, v.step, v.attempt FROM entrestate.sender_events v
-  WHERE v.type = (SELECT k.code FROM kind k WHERE k.name = 'sender.step.sent')) e
+  WHERE v.type = (SELECT k.code FROM entrestate.sender_event_types() k WHERE k.name = 'sender.step.sent')) e
   ON e.tenant_id = i.tenant_id AND e.campaign_id = i.campaign_id AND e.lead_id = i.lead_id AND e.step = i.step AND e.attempt = i.attempt
 WHERE coalesce(i.status = 'sent', false) <> (e.lead_id IS NOT NULL)
 $$;

@@ -50,12 +50,12 @@ FROM (VALUES
   ('a run deleted', 'lead5', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run']),
   ('its due row left', 'lead5', 'sender_runs', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run', 'L5|run RUN|is in sender_due but not due then']),
   ('its intents left', 'lead3', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN',
-    ARRAY['L3|run RUN|has events but no run', 'L5|intent RUN/0/0|belongs to no run']),
+    ARRAY['L3|run RUN|has events but no run', 'L5|intent RUN/0/0|belongs to no run', 'L3|balance of campaign %|its runs have 9 steps, 5 of them left or cancelled, but the events have 6 outcomes']),
   ('all events deleted', 'lead5', 'sender_events', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has no events']),
   ('the first event deleted', 'lead', 'sender_events', 'DELETE FROM %s WHERE OWN AND run_seq = 1', ARRAY['L3|run RUN|its events have a gap: 2 events, last 3, run_seq 3']),
   ('an event in between deleted', 'lead3', 'sender_events', 'DELETE FROM %s WHERE OWN AND run_seq = 2',
-    ARRAY['L3|run RUN|its events have a gap: 2 events, last 3, run_seq 3', 'L5|intent RUN/0/0|is sent, but no event says so']),
-  ('the last event deleted', 'lead3', 'sender_events', 'DELETE FROM %s WHERE OWN AND run_seq = 3', ARRAY['L3|run RUN|its events have a gap: 2 events, last 2, run_seq 3']),
+    ARRAY['L3|run RUN|its events have a gap: 2 events, last 3, run_seq 3', 'L5|intent RUN/0/0|is sent, but no event says so', 'L3|balance of campaign %|its runs have 12 steps, 6 of them left or cancelled, but the events have 5 outcomes']),
+  ('the last event deleted', 'lead3', 'sender_events', 'DELETE FROM %s WHERE OWN AND run_seq = 3', ARRAY['L3|run RUN|its events have a gap: 2 events, last 2, run_seq 3', 'L3|balance of campaign %|its runs have 12 steps, 6 of them left or cancelled, but the events have 5 outcomes']),
   ('a run that counts other events', 'lead', 'sender_runs', 'UPDATE %s SET run_seq = 4 WHERE OWN', ARRAY['L3|run RUN|its events have a gap: 3 events, last 3, run_seq 4']),
   ('an event of another tenant', 'lead5', 'sender_events', 'UPDATE %s SET tenant_id = fixture.id(''b'', ''tenant'')::uuid WHERE OWN',
     ARRAY['L3|run RUN|has no events', 'L3|run RUN|has events but no run']),
@@ -63,7 +63,7 @@ FROM (VALUES
     ARRAY['L3|run RUN|1 steps sent, its events say 0', 'L5|intent RUN/0/0|is sent, but no event says so']),
   ('an event that ends the run', 'lead3', 'sender_events', 'UPDATE %s SET type = (SELECT code FROM entrestate.sender_event_types() WHERE name = ''sender.suppressed_hot'') WHERE OWN AND run_seq = 1',
     ARRAY['L3|run RUN|status running, its events say suppressed']),
-  ('a run set back', 'lead', 'sender_runs', 'UPDATE %s SET cursor = 0 WHERE OWN', ARRAY['L3|run RUN|cursor 0, its events say 2']),
+  ('a run set back', 'lead', 'sender_runs', 'UPDATE %s SET cursor = 0 WHERE OWN', ARRAY['L3|run RUN|cursor 0, its events say 2', 'L3|balance of campaign %|its runs have 12 steps, 8 of them left or cancelled, but the events have 6 outcomes']),
   ('a run set to done', 'lead', 'sender_runs', 'UPDATE %s SET status = ''done'' WHERE OWN', ARRAY['L3|run RUN|status done, its events say running']),
   ('a run made to run', 'lead5', 'sender_runs', 'UPDATE %s SET status = ''running'' WHERE OWN', ARRAY['L3|run RUN|status running, its events say pending']),
   ('a run put off', 'lead', 'sender_runs,sender_due', 'UPDATE %s SET next_at = next_at + interval ''1 day'' WHERE OWN;UPDATE %s SET due_at = due_at + interval ''1 day'' WHERE OWN',
@@ -84,9 +84,20 @@ FROM (VALUES
       SELECT tenant_id, lead_id, recorded_at, campaign_id, type, 4, step, attempt, mode, next_at FROM entrestate.sender_events WHERE OWN AND run_seq = 3;
     UPDATE %s SET run_seq = 4 WHERE OWN',
     ARRAY['L5|run RUN|step 1 was sent 2 times under one key']),
+  ('a run beyond its last step', 'lead', 'sender_events,sender_runs',
+    'INSERT INTO %s (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, step, attempt, mode, next_at)
+      SELECT e.tenant_id, e.lead_id, e.recorded_at, e.campaign_id, y.code, 2 + s, s, 0, e.mode, e.next_at FROM entrestate.sender_events e,
+        entrestate.sender_event_types() y, generate_series(2, 3) s WHERE OWN AND e.run_seq = 3 AND y.name = ''sender.step.skipped'';
+    UPDATE %s SET run_seq = 5, cursor = 4 WHERE OWN',
+    ARRAY['L3|balance of campaign %|1 runs are beyond their last step']),
+  ('a run of another version', 'lead5', 'sender_events', 'UPDATE %s SET sequence_version = 7 WHERE OWN', ARRAY['L3|run RUN|version 1, its events say 7']),
+  ('a run of another mode', 'lead5', 'sender_runs', 'UPDATE %s SET mode = ''live'' WHERE OWN', ARRAY['L3|run RUN|mode live, its events say sandbox']),
+  ('a run that is at another attempt', 'lead5', 'sender_runs', 'UPDATE %s SET attempt = 1 WHERE OWN', ARRAY['L3|run RUN|attempt 1, its events say 0']),
+  ('a run that was deferred', 'lead5', 'sender_runs', 'UPDATE %s SET deferrals = 2 WHERE OWN', ARRAY['L3|run RUN|2 deferrals, its events say 0']),
+  ('a run that ended without an end', 'lead5', 'sender_runs', 'UPDATE %s SET reason = 14 WHERE OWN', ARRAY['L3|run RUN|why or when it ended is not what its events say']),
   ('an intent deleted', 'lead3', 'sender_intents', 'DELETE FROM %s WHERE OWN', ARRAY['L5|intent RUN/0/0|an event says that it was sent, but it is not there']),
   ('an intent sent again', 'lead3', 'sender_intents', 'UPDATE %s SET status = ''ready'', final_at = NULL WHERE OWN',
-    ARRAY['L5|intent RUN/0/0|an event says that it was sent, but it is ready', 'L3|run RUN|next_at is not what its last event says']),
+    ARRAY['L5|intent RUN/0/0|an event says that it was sent, but it is ready', 'L5|intent RUN/0/0|is to be sent, but its run is at step 2']),
   ('an intent sent that nobody knows of', 'lead5', 'sender_intents',
     'INSERT INTO %s (tenant_id, campaign_id, lead_id, step, attempt, status, mode, channel, provider, template_id, template_version, not_before, final_at, created_at)
       SELECT i.tenant_id, i.campaign_id, r.lead_id, 0, 0, i.status, i.mode, i.channel, i.provider, i.template_id, i.template_version, i.not_before, i.final_at, i.created_at
@@ -97,7 +108,8 @@ FROM (VALUES
 SELECT is(broken.judge('plain', $$SELECT broken.tamper('sender_runs',
     'UPDATE %s SET cursor = 9 WHERE lead_id::text IN (fixture.id(''a'', ''lead''), fixture.id(''b'', ''lead''))')$$,
   ARRAY(SELECT format('L3|run %s|cursor 9, its events say 2', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
-    FROM unnest('{a,b}'::text[]) w), 'entrestate_auditor'),
+    FROM unnest('{a,b}'::text[]) w) ||
+  ARRAY(SELECT format('L3|balance of campaign %s|its runs have 12 steps%%', fixture.id(w, 'campaign')) FROM unnest('{a,b}'::text[]) w), 'entrestate_auditor'),
   NULL, 'an auditor is told of every tenant');
 SELECT is_empty('SELECT * FROM entrestate.verify()', 'everything was undone');
 SELECT * FROM finish();

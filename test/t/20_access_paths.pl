@@ -394,7 +394,16 @@ my %app = (
   member_remove => [ "SELECT entrestate.member_add('someone'), entrestate.member_remove('someone')", 800 ],
   sender_history => [ 'SELECT count(*) FROM entrestate.sender_history(:lead)', 200 ],
   'sender_history, of a campaign' => [ 'SELECT count(*) FROM entrestate.sender_history(:lead, :campaign)', 200 ],
-  # counts the tenant's runs
+  # count the tenant's runs, or what happened to them
+  sender_balance => [ 'SELECT count(*) FROM entrestate.sender_balance(:campaign)' ],
+  'sender_balance, all' => [ 'SELECT count(*) FROM entrestate.sender_balance()' ],
+  sender_metrics => [ 'SELECT entrestate.sender_metrics(:campaign)' ],
+  'sender_metrics, of nothing' => [ "SELECT entrestate.sender_metrics(:campaign, '2020-01-01', '2020-01-02')", 300 ],
+  sender_replay => [ 'SELECT entrestate.sender_replay(:campaign, :lead)', 300 ],
+  sender_story => [ 'SELECT count(*) FROM entrestate.sender_story(:lead)', 500 ],
+  sender_queue_runs => [ 'SELECT count(*) FROM entrestate.sender_queue_runs()', 900 ],
+  'sender_queue_runs, of a campaign' => [ 'SELECT count(*) FROM entrestate.sender_queue_runs(:campaign)', 900 ],
+  'sender_queue_runs, the next page' => [ 'SELECT count(*) FROM entrestate.sender_queue_runs(:campaign, NULL, :campaign, :lead)', 900 ],
   sender_queue => [ 'SELECT count(*) FROM entrestate.sender_queue()' ],
   sender_runs_of => [ 'SELECT count(*) FROM entrestate.sender_runs_of(:lead)', 200 ],
   sequence_create => [ "SELECT entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day')))", 600 ],
@@ -417,7 +426,7 @@ my %others = map { $_ => 1 } (
   # below, by other roles
   qw(sender_process sender_process_tenant sender_next_tenant tenant_next scores_decay scores_decay_tenant sender_upkeep sender_upkeep_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
   # read everything, on purpose
-  qw(verify isolation_prove sender_verify audience_verify code_now code_shipped upkeep),
+  qw(verify isolation_prove sender_verify sender_fold audience_verify code_now code_shipped upkeep),
   # read no table that grows
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
