@@ -91,7 +91,7 @@ SELECT is(flow.story('completed', 'ann'), 'run.started, step.sent 0, suppressed_
 SELECT is((r.status, r.cursor, r.next_at, r.ended_at)::text, '(suppressed,1,,"2026-01-07 10:00:00+00")', 'for ever') FROM (SELECT (flow.run('completed', 'ann')).*) r;
 SELECT is(flow.process('archived'), 1, 'an archived campaign');
 SELECT is(flow.story('archived', 'ann'), 'run.started, suppressed_campaign_ended (campaign_ended)', 'as well, before the first step');
-SELECT is((SELECT count(*) FROM entrestate.sender_due d JOIN flow.tenant t ON t.tenant = d.tenant_id AND t.name IN ('completed', 'archived')), 0::bigint, 'nothing is due any more');
+SELECT is((SELECT coalesce(sum(cardinality(d.leads)), 0) FROM entrestate.sender_due d JOIN flow.tenant t ON t.tenant = d.tenant_id AND t.name IN ('completed', 'archived')), 0::bigint, 'nothing is due any more');
 SELECT is(flow.process('completed', '2026-02-01T00:00:00Z') + flow.process('archived'), 0, 'and nothing comes after');
 
 -- ---------------------------------------------------------------- skips: the step, not the run

@@ -117,13 +117,15 @@ CREATE FUNCTION flow.unfolded() RETURNS text LANGUAGE sql STABLE AS $$
   FROM entrestate.sender_runs r
   FULL JOIN fold f USING (tenant_id, campaign_id, lead_id)
   LEFT JOIN waiting w USING (tenant_id, campaign_id, lead_id)
-  LEFT JOIN entrestate.sender_due d ON d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id AND d.lead_id = r.lead_id
+  -- where it waits; rows that it left are hints that nobody follows
+  LEFT JOIN LATERAL (SELECT count(*) AS rows FROM entrestate.sender_due d WHERE d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id
+    AND d.version = r.version AND d.step = r.cursor AND d.due_at = r.next_at AND r.lead_id = ANY (d.leads)) d ON true
   WHERE (r.run_seq, r.cursor::bigint, r.sent_steps::bigint, r.version) IS DISTINCT FROM (f.last, f.outcomes, f.sent, f.version)
     OR f.first <> 1 OR f.n <> f.last OR f.distinct_seq <> f.n
     OR r.status <> CASE WHEN f.done THEN 'done' WHEN f.suppressed THEN 'suppressed' WHEN f.outcomes > 0 OR w IS NOT NULL THEN 'running' ELSE 'pending' END
     OR (f.done OR f.suppressed) <> (r.ended_at IS NOT NULL)
     OR r.ended_at IS NOT NULL AND (r.next_at IS NOT NULL OR r.reason IS DISTINCT FROM f.reason OR r.ended_at <> f.at)
     OR (w IS NULL AND (r.next_at IS DISTINCT FROM f.next_at OR r.mode <> f.mode))
-    OR d.due_at IS DISTINCT FROM r.next_at
+    OR coalesce(d.rows, 0) <> (r.next_at IS NOT NULL)::integer
 $$;
 SELECT flow.at('2026-01-05T10:00:00Z') AS at \gset flow_

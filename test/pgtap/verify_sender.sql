@@ -38,7 +38,8 @@ BEGIN
   FOR i IN 1 .. array_length(s, 1) LOOP
     t := split_part(table_name, ',', i);
     script := script || format('SELECT broken.tamper(%L, %L);', t,
-      replace(s[i], 'OWN', format('(campaign_id, lead_id) = (%L::uuid, %L::uuid)', r.campaign_id, r.lead_id)));
+      replace(s[i], 'OWN', CASE t WHEN 'sender_due' THEN format('campaign_id = %L AND %L = ANY (leads)', r.campaign_id, r.lead_id)
+        ELSE format('(campaign_id, lead_id) = (%L::uuid, %L::uuid)', r.campaign_id, r.lead_id) END));
   END LOOP;
   RETURN is(broken.judge('plain', script, ARRAY(SELECT replace(w, 'RUN', entrestate.run_id(r.campaign_id, r.lead_id)) FROM unnest(wanted) w), 'entrestate_auditor'),
     NULL, what);
@@ -48,7 +49,7 @@ $$;
 SELECT broken.row_is_reported(v.what, v.lead, v.tables, v.statements, VARIADIC v.wanted)
 FROM (VALUES
   ('a run deleted', 'lead5', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run']),
-  ('its due row left', 'lead5', 'sender_runs', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run', 'L5|run RUN|is in sender_due but not due then']),
+  ('its due row left', 'lead5', 'sender_runs', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run', 'L5|run RUN|is in sender_due but there is no such run']),
   ('its intents left', 'lead3', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN',
     ARRAY['L3|run RUN|has events but no run', 'L5|intent RUN/0/0|belongs to no run', 'L3|balance of campaign %|its runs have 9 steps, 5 of them left or cancelled, but the events have 6 outcomes']),
   ('all events deleted', 'lead5', 'sender_events', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has no events']),
@@ -74,9 +75,11 @@ FROM (VALUES
     ARRAY['L5|run RUN|is open but neither due nor in flight: nothing would move it on']),
   ('a due row missing', 'lead', 'sender_due', 'DELETE FROM %s WHERE OWN', ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
   ('a due row at another time', 'lead', 'sender_due', 'UPDATE %s SET due_at = due_at - interval ''1 hour'' WHERE OWN',
-    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L5|run RUN|is in sender_due but not due then']),
-  ('one due row more', 'lead', 'sender_due', 'INSERT INTO %s SELECT tenant_id, campaign_id, due_at + interval ''1 hour'', lead_id FROM entrestate.sender_due WHERE OWN',
-    ARRAY['L5|run RUN|is in sender_due but not due then']),
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
+  ('a due row of another step', 'lead', 'sender_due', 'UPDATE %s SET step = step + 1 WHERE OWN',
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
+  ('one due row more', 'lead', 'sender_due', 'INSERT INTO %s (tenant_id, campaign_id, version, step, due_at, leads) SELECT tenant_id, campaign_id, version, step, due_at, leads FROM entrestate.sender_due WHERE OWN',
+    ARRAY['L5|run RUN|is in sender_due more than once']),
   ('an orphan intent', 'lead3', 'sender_intents', 'UPDATE %s SET campaign_id = fixture.id(''a'', ''campaign_draft'')::uuid WHERE OWN',
     ARRAY['L5|intent %|belongs to no run', 'L5|intent %/0/0|is sent, but no event says so', 'L5|intent RUN/0/0|an event says that it was sent, but it is not there']),
   ('a step sent twice', 'lead', 'sender_events,sender_runs',
