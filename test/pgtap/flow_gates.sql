@@ -6,7 +6,7 @@ SELECT no_plan();
 
 -- ---------------------------------------------------------------- from start to end
 DO $$ BEGIN
-  PERFORM flow.make('plain', '{email 0,sms 3 days,email 4 days}');
+  PERFORM flow.make('plain', '{email 0,sms 3 days,email 4 days}'), flow.patient('plain');
   PERFORM flow.lead('plain', 'ann');
 END $$;
 SELECT is(flow.story('plain', 'ann'), 'run.started', 'a run begins with its lead');
@@ -30,7 +30,7 @@ DECLARE
   before text;
 BEGIN
   PERFORM flow.at('2026-01-05T10:00:00Z');
-  PERFORM flow.make(name, '{email 0,sms 1 day}');
+  PERFORM flow.make(name, '{email 0,sms 1 day}'), flow.patient(name);
   PERFORM flow.lead(name, 'ann');
   PERFORM flow.process(name);
   EXECUTE brake USING (SELECT t.campaign FROM flow.tenant t WHERE t.name = holds.name);
@@ -117,8 +117,11 @@ END $$;
 SELECT is(flow.process('channel'), 2, 'gate 11: a channel that is off');
 SELECT is(flow.story('channel', 'ann'), 'run.started, step.skipped 0 (channel_disabled)', 'skips');
 SELECT is(flow.story('channel', 'bob'), 'run.started, step.skipped 0 (missing_email)', 'but gate 10 comes first');
-SELECT flow.digest('channel') AS before \gset
 SELECT is(flow.process('channel', '2026-01-06T10:00:00Z'), 0, 'gate 11: a channel that is paused');
+SELECT is((SELECT string_agg(concat_ws(' ', type, payload ->> 'reason'), ', ') FROM entrestate.activity_events WHERE tenant_id = (SELECT tenant FROM flow.tenant WHERE name = 'channel') AND type LIKE 'sender.queue.%'),
+  'sender.queue.held channel_paused', 'is noted once');
+SELECT flow.digest('channel') AS before \gset
+SELECT is(flow.process('channel'), 0, 'then it');
 SELECT is(flow.digest('channel'), :'before', 'holds and writes nothing');
 SELECT lives_ok($$ SELECT entrestate.channel_set('sms', paused => false) FROM flow.enter('channel') $$, 'the pause ends');
 SELECT is(flow.process('channel', '2026-01-09T10:00:00Z'), 2, 'and they go on');

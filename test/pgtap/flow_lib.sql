@@ -83,6 +83,12 @@ CREATE FUNCTION flow.story(tenant text, name text) RETURNS text LANGUAGE sql STA
 $$;
 CREATE FUNCTION flow.run(tenant text, name text) RETURNS entrestate.sender_runs LANGUAGE sql STABLE AS
   $$ SELECT r FROM entrestate.sender_runs r WHERE r.lead_id = flow.id($1, $2) $$;
+-- A campaign whose steps are never too late: for tests that hold it for longer than a week.
+CREATE FUNCTION flow.patient(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM flow.enter(name), entrestate.agent_settings_set((SELECT t.campaign FROM flow.tenant t WHERE t.name = patient.name), max_lateness => '400 days');
+END
+$$;
 -- Everything that the sender writes for a tenant.
 CREATE FUNCTION flow.digest(name text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -103,7 +109,7 @@ CREATE FUNCTION flow.unfolded() RETURNS text LANGUAGE sql STABLE AS $$
   WITH fold AS (
     SELECT e.tenant_id, e.campaign_id, e.lead_id, count(*) AS n, min(e.run_seq) AS first, max(e.run_seq) AS last,
       count(DISTINCT e.run_seq) AS distinct_seq,
-      count(*) FILTER (WHERE y.name LIKE 'sender.step.%') AS outcomes, count(*) FILTER (WHERE y.name = 'sender.step.sent') AS sent,
+      count(*) FILTER (WHERE y.name LIKE 'sender.step.%' AND y.name NOT IN ('sender.step.deferred', 'sender.step.retried')) AS outcomes, count(*) FILTER (WHERE y.name = 'sender.step.sent') AS sent,
       bool_or(y.name = 'sender.run.done') AS done, bool_or(y.name LIKE 'sender.suppressed%') AS suppressed,
       (array_agg(e.next_at ORDER BY e.run_seq DESC))[1] AS next_at, (array_agg(e.reason ORDER BY e.run_seq DESC))[1] AS reason,
       (array_agg(m.name ORDER BY e.run_seq DESC))[1] AS mode, (array_agg(e.sequence_version ORDER BY e.run_seq))[1] AS version,
