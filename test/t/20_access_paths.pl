@@ -481,7 +481,7 @@ foreach my $p (logged($from))
 {
   my ($text, $plan) = @$p;
   $faults{"$_ in: " . substr($text =~ s/\s+/ /gr, 0, 100)}++ foreach faults($plan);
-  if ($text =~ /FOR NO KEY UPDATE OF r/)
+  if ($text =~ /AS d\(q, campaign_id, lead_id, no\)/)
   {
     $claimed += $plan->{'Actual Rows'};
     $claim_pages += pages($plan);
