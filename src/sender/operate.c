@@ -94,3 +94,79 @@ sender_skip_overdue(PG_FUNCTION_ARGS)
 	SPI_finish();
 	PG_RETURN_INT32(skipped);
 }
+
+PG_FUNCTION_INFO_V1(sender_retry_step);
+
+/*
+ * sender_retry_step(tenant, campaign, lead, version, step, attempt, sent_before) asks the
+ * gates, with that step's index, for another attempt of a step, and carries it
+ * out; anything but admitting or simulating it is refused with its reason.
+ * Returns sent, ready or simulated.
+ */
+Datum
+sender_retry_step(PG_FUNCTION_ARGS)
+{
+	static EsPlan update = {
+		"UPDATE entrestate.sender_runs SET run_seq = $4, sent_steps = $5, mode = $6, updated_at = entrestate.clock_now()"
+		" WHERE tenant_id = $1 AND campaign_id = $2 AND lead_id = $3",
+	6, {UUIDOID, UUIDOID, UUIDOID, INT4OID, INT2OID, TEXTOID}};
+	static EsPlan next_at = {
+		"SELECT next_at FROM entrestate.sender_runs WHERE tenant_id = $1 AND campaign_id = $2 AND lead_id = $3",
+	3, {UUIDOID, UUIDOID, UUIDOID}};
+	pg_uuid_t	id = *PG_GETARG_UUID_P(0);
+	pg_uuid_t	campaign_id = *PG_GETARG_UUID_P(1);
+	DueEntry	asked = {.campaign = campaign_id, .step = PG_GETARG_INT32(4)};
+	Datum		values[6] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	Tenant		tenant;
+	Campaign   *campaigns;
+	int			ncampaigns;
+	Queue	   *queue;
+	int			nqueues;
+	Run			run = {.variant = -1, .locked = true};
+	SenderFacts f;
+	SenderDecision d;
+	TimestampTz next;
+	const char *became;
+	Batch		b;
+
+	asked.version = PG_GETARG_INT32(3);
+	SPI_connect();
+	if (!load_tenant(&id, es_now(), true, &tenant))
+		elog(ERROR, "there is no such tenant");
+	batch_init(&b, &tenant, es_now());
+	campaigns = load_campaigns(&tenant, &campaign_id, true, &ncampaigns);
+	queue = load_queues(&tenant, campaigns, ncampaigns, &asked, &nqueues);
+	if (nqueues != 1 || queue->channel == CHANNEL_NONE)
+		elog(ERROR, "there is no step %d", asked.step);
+	run.queue = queue;
+	run.campaign = queue->campaign;
+	run.lead = *PG_GETARG_UUID_P(2);
+	load_runs(&tenant, queue, 1, b.now, &run, 1);
+	es_spi_run(&next_at, SPI_OK_SELECT, values, NULL);
+	next = instant_at(0, 1);
+
+	/* that step's index; when it was first due and put off is long past */
+	run.cursor = asked.step;
+	run.first_due_at = 0;
+	run.deferrals = 0;
+	f = facts_of(&tenant, queue, &run, b.now);
+	d = sender_decide(&f);
+	if (d.action != ACTION_ADMIT && d.action != ACTION_SIMULATE)
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("the step cannot be retried: %s", sender_reason_word(d.reason)),
+				 errhint("It passes the gates like any other; sender_why() says more.")));
+	became = batch_retry(&b, &run, d, PG_GETARG_INT32(5), next == 0 ? NULL : &next, PG_GETARG_BOOL(6));
+	batch_write(&b);
+	values[3] = Int32GetDatum(run.run_seq);
+	values[4] = Int16GetDatum(run.sent_steps);
+	values[5] = CStringGetTextDatum(sender_mode_word(run.mode));
+	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
+	if (d.action == ACTION_ADMIT)
+	{
+		sender_use_up(&tenant, queue);
+		sender_write_usage(&tenant, campaigns, ncampaigns);
+	}
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(became));
+}
