@@ -1,5 +1,6 @@
 -- What operators do to runs: the specification's sections 1, 3, 4 and 8. What stands in double quotes is the specification's.
 \ir flow_lib.sql
+\ir verify_lib.sql
 BEGIN;
 SELECT no_plan();
 SELECT set_config('timezone', 'UTC', true) AS zone \gset spec_
@@ -333,5 +334,226 @@ SELECT throws_ok(format('SELECT entrestate.sender_retry(%s)', a), s, m, format('
   ('pg_temp.campaign(''all''), flow.id(''all'', ''a''), 0', 'P0002', 'there is no such lead'), ('pg_temp.campaign(''all''), flow.id(''try'', ''a''), 0', 'P0002', 'there is no such run')) v(a, s, m);
 SELECT throws_ok($$SELECT entrestate.sender_retry(pg_temp.campaign('try'), flow.id('try', 'a'), 0)$$, '42501', NULL, 'not by a ' || w) FROM unnest('{mem,vic,clo}'::text[]) w, pg_temp.as('try', w);
 
+-- ---------------------------------------------------------------- sender_upgrade
+-- far has decided steps 0 and 1, one only step 0, and wait none.
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T10:00:00Z'), flow.make('up', '{email 0,sms 1 day,email 2 days}'), pg_temp.team('up'), flow.lead('up', 'far'), flow.process('up');
+  PERFORM flow.process('up', '2026-01-06T10:00:00Z'), flow.lead('up', 'one'), flow.process('up'), flow.lead('up', 'wait');
+  PERFORM flow.at('2026-01-06T12:00:00Z'), flow.enter('up'), flow.sequence('up', '{email 0,sms 3 days}');
+END $$;
+SELECT throws_ok($$SELECT entrestate.sender_upgrade(pg_temp.campaign('up'), 2)$$, '55000', 'the version is draft', 'not to a draft') FROM flow.enter('up');
+SELECT is((SELECT r::text FROM flow.enter('up'), entrestate.sender_upgrade(pg_temp.campaign('up'), 1) r), '(0,0,0)', 'to the version that they follow');
+SELECT entrestate.sequence_publish(pg_temp.campaign('up'), 2) FROM flow.enter('up') \g /dev/null
+SELECT is((SELECT string_agg(DISTINCT r.version::text, ' ') FROM entrestate.sender_runs r WHERE r.campaign_id = pg_temp.campaign('up')), '1', '"a run stays on its version"');
+SELECT throws_ok($$SELECT entrestate.sender_upgrade(pg_temp.campaign('up'), 1)$$, '55000', 'the version is archived', 'nor to one that is archived') FROM flow.enter('up');
+SELECT is((SELECT r::text FROM pg_temp.as('up', 'ope'), entrestate.sender_upgrade(pg_temp.campaign('up'), 2) r), '(2,0,1)', '"`sender_upgrade(campaign, version)` moves runs whose decided steps are equal"');
+SELECT is(pg_temp.runs('up'), 'far: running 2 08T10:00, one: running 1 09T10:00, wait: pending 0 06T12:00', 'the next step is due its new delay after the outcome before it, and not before now');
+SELECT is(flow.story('up', 'one'), 'run.started, step.sent 0, run.upgraded', 'one event');
+SELECT is((SELECT string_agg(r.version::text, ' ' ORDER BY l.name) FROM entrestate.sender_runs r JOIN flow.lead l ON l.lead = r.lead_id WHERE l.tenant = 'up'), '1 2 2', 'far stays on its version: its step 1 was another');
+SELECT is(pg_temp.audited('up', 'sender.upgrade'), 'ope {"done": 0, "kept": 1, "version": 2, "upgraded": 2}', 'audited');
+SELECT pg_temp.sound('upgraded runs');
+SELECT flow.digest('up') AS before \gset
+SELECT is((SELECT r::text FROM pg_temp.as('up', 'ope'), entrestate.sender_upgrade(pg_temp.campaign('up'), 2) r), '(0,0,1)', 'twice is once');
+SELECT is(flow.digest('up'), :'before', 'and writes nothing');
+SELECT is(flow.process('up'), 1, 'they go on');
+SELECT is(pg_temp.run('up', 'wait'), 'running 1 09T12:00', 'by the new version');
+-- a run that has no step left
+SELECT flow.sequence('up', '{email 0}'), entrestate.sequence_publish(pg_temp.campaign('up'), 3) FROM flow.enter('up') \g /dev/null
+SELECT is((SELECT r::text FROM flow.enter('up'), entrestate.sender_upgrade(pg_temp.campaign('up'), 3) r), '(2,2,1)', 'a shorter version');
+SELECT is(flow.story('up', 'one'), 'run.started, step.sent 0, run.upgraded, run.upgraded, run.done (completed)', '"no step left: done, completed"');
+SELECT pg_temp.sound('done by an upgrade');
+-- what counts as equal
+DO $$
+DECLARE
+  steps text;
+BEGIN
+  PERFORM flow.enter('up');
+  FOREACH steps IN ARRAY ARRAY['{email 0,sms 24 hours,email 2 days}', '{sms 0,sms 1 day}', '{email 1 minute,sms 1 day}', '{email 0}'] LOOP
+    PERFORM entrestate.sequence_publish(pg_temp.campaign('up'), flow.sequence('up', steps::text[]));
+    PERFORM entrestate.sender_upgrade(pg_temp.campaign('up'), (SELECT max(q.version) FROM entrestate.sender_sequences q WHERE q.campaign_id = pg_temp.campaign('up')));
+  END LOOP;
+END $$;
+SELECT is((flow.run('up', 'far')).version, 1, 'a day is not 24 hours; another channel, another delay, no such step');
+SELECT flow.sequence('up', '{email 0,sms 1 day,sms 4 days}'), entrestate.sequence_publish(pg_temp.campaign('up'), 8) FROM flow.enter('up') \g /dev/null
+SELECT is((SELECT r::text FROM flow.enter('up'), entrestate.sender_upgrade(pg_temp.campaign('up'), 8) r), '(1,0,0)', 'steps to come may differ');
+SELECT is(pg_temp.run('up', 'far'), 'running 2 10T10:00', 'it is due by its new delay');
+SELECT is(flow.process('up', '2026-01-10T10:00:00Z'), 1, 'and go out when they are due');
+SELECT is((SELECT string_agg(i.channel, ' ' ORDER BY i.step) FROM entrestate.sender_intents i WHERE i.lead_id = flow.id('up', 'far')), 'email sms sms', 'as the new version says');
+SELECT pg_temp.sound('far');
+-- a message on its way is a decided step
+DO $$ BEGIN
+  PERFORM set_config('entrestate.clock', '', false), flow.make('lup', '{email 0,sms 1 day}', 'live'), flow.lead('lup', 'a'), flow.process('lup'), flow.enter('lup');
+  PERFORM entrestate.sequence_publish(pg_temp.campaign('lup'), flow.sequence('lup', '{email 1 hour,sms 1 day}'));
+END $$;
+SELECT is((SELECT r::text FROM flow.enter('lup'), entrestate.sender_upgrade(pg_temp.campaign('lup'), 2) r), '(0,0,1)', 'a step that is in flight is decided');
+SELECT entrestate.sequence_publish(pg_temp.campaign('lup'), flow.sequence('lup', '{email 0,sms 3 days}')) FROM flow.enter('lup') \g /dev/null
+SELECT is((SELECT r::text FROM flow.enter('lup'), entrestate.sender_upgrade(pg_temp.campaign('lup'), 3) r), '(1,0,0)', 'one that is equal moves');
+SELECT is((SELECT concat_ws(' ', r.version, r.status, r.next_at) FROM entrestate.sender_runs r WHERE r.lead_id = flow.id('lup', 'a')), '3 running', 'and still waits on its message');
+SELECT pg_temp.sound('an upgrade in flight');
+SELECT throws_ok(format('SELECT entrestate.sender_upgrade(%s)', a), s, m, format('sender_upgrade(%s)', a)) FROM flow.enter('up'), (VALUES
+  ('NULL, 1', '22004', 'campaign is missing'), ('pg_temp.campaign(''up''), NULL', '22004', 'version is missing'), ('pg_temp.campaign(''lup''), 1', 'P0002', 'there is no such campaign'),
+  ('pg_temp.campaign(''up''), 99', 'P0002', 'there is no such sequence version')) v(a, s, m);
+SELECT throws_ok($$SELECT entrestate.sender_upgrade(pg_temp.campaign('up'), 8)$$, '42501', NULL, 'not by a ' || w) FROM unnest('{mem,vic,clo}'::text[]) w, pg_temp.as('up', w);
+
+-- ---------------------------------------------------------------- sender_resume
+-- Nothing fails a run of a sandbox, so one is made to.
+CREATE FUNCTION pg_temp.fail(name text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  l uuid := flow.id('fail', fail.name);
+BEGIN
+  PERFORM flow.enter('fail');
+  PERFORM broken.tamper('sender_runs', format('UPDATE %%s SET status = ''failed'', run_seq = run_seq + 1, next_at = NULL, ended_at = entrestate.clock_now() WHERE lead_id = %L', l));
+  PERFORM broken.tamper('sender_events', format('INSERT INTO %%s (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, mode, sequence_version)
+    SELECT tenant_id, lead_id, entrestate.clock_now(), campaign_id, 3, run_seq, 2, version FROM entrestate.sender_runs WHERE lead_id = %L', l));
+END
+$$;
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T10:00:00Z'), flow.make('fail', '{email 0,sms 1 day}'), pg_temp.team('fail'), flow.enter('fail');
+  PERFORM flow.lead('fail', n) FROM unnest('{a,out,now,ok}'::text[]) n;
+  PERFORM flow.process('fail');
+  PERFORM pg_temp.fail('a'), pg_temp.fail('out');
+END $$;
+SELECT is(pg_temp.run('fail', 'a'), 'failed 1', 'a run that failed');
+SELECT pg_temp.sound('failed runs');
+SELECT is(entrestate.sender_stop(pg_temp.campaign('fail'), flow.id('fail', 'a'), 'x'), false, 'is not stopped: it has ended') FROM flow.enter('fail');
+SELECT throws_ok($$SELECT entrestate.sender_retry(pg_temp.campaign('fail'), flow.id('fail', 'a'), 0)$$, '55000', 'the run is failed', 'nor a step of it retried') FROM flow.enter('fail');
+SELECT flow.at('2026-01-05T12:00:00Z') \g /dev/null
+SELECT is(entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'a')), true, '"failed → running by `sender_resume`"') FROM pg_temp.as('fail', 'ope');
+SELECT is(pg_temp.run('fail', 'a'), 'running 1 05T12:00', 'its step is due now');
+SELECT is(flow.story('fail', 'a'), 'run.started, step.sent 0, run.failed, run.resumed', 'one event');
+SELECT is(entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'a')), false, 'twice is once') FROM pg_temp.as('fail', 'ope');
+SELECT is(pg_temp.audited('fail', 'sender.resume'), 'ope {}', 'audited, once');
+SELECT pg_temp.sound('a resumed run');
+SELECT is(flow.process('fail'), 1, 'and it goes on');
+SELECT is(pg_temp.run('fail', 'a'), 'done 2 completed', 'to its end');
+SELECT throws_ok($$SELECT entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'a'))$$, '55000', 'the run is done', 'one that is done stays so') FROM flow.enter('fail');
+SELECT entrestate.lead_opt_out(flow.id('fail', 'out'), 'email') FROM flow.enter('fail') \g /dev/null
+SELECT is(entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'out')), true, 'who opted out meanwhile') FROM flow.enter('fail');
+SELECT is(flow.story('fail', 'out'), 'run.started, step.sent 0, run.failed, run.resumed, suppressed_opt_out (opted_out)', 'ends at once');
+SELECT throws_ok($$SELECT entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'out'))$$, '55000', 'the run is suppressed', '"suppressed is final for ever"') FROM flow.enter('fail');
+-- failed and resumed at the instant at which it was due
+SELECT flow.at('2026-01-06T10:00:00Z') \g /dev/null
+SELECT pg_temp.fail('now') \g /dev/null
+SELECT entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'now')) FROM flow.enter('fail') \g /dev/null
+SELECT pg_temp.sound('it is due once');
+SELECT is(flow.process('fail'), 2, 'with the one that never failed');
+SELECT throws_ok(format('SELECT entrestate.sender_resume(%s)', a), s, m, format('sender_resume(%s)', a)) FROM flow.enter('fail'), (VALUES
+  ('NULL, flow.id(''fail'', ''a'')', 'P0002', 'there is no such run'), ('pg_temp.campaign(''fail''), NULL', '22004', 'lead is missing'), ('pg_temp.campaign(''up''), flow.id(''up'', ''far'')', 'P0002', 'there is no such lead')) v(a, s, m);
+SELECT throws_ok($$SELECT entrestate.sender_resume(pg_temp.campaign('fail'), flow.id('fail', 'a'))$$, '42501', NULL, 'not by a ' || w) FROM unnest('{mem,vic,clo}'::text[]) w, pg_temp.as('fail', w);
+SELECT pg_temp.sound('resumed runs');
+
+-- ---------------------------------------------------------------- channel_limits_set, and what it holds
+CREATE FUNCTION pg_temp.limits(name text, channel text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT concat_ws(' ', coalesce(c.daily_limit::text, '-'), coalesce(c.per_minute::text, '-'), coalesce(c.warmup::text, '-'), coalesce(c.warmup_from::text, '-'), c.consent_required)
+  FROM entrestate.tenant_channels c JOIN flow.tenant t ON t.tenant = c.tenant_id WHERE t.name = $1 AND c.channel = $2 $$;
+-- What of a tenant's queues is held, and what the feed says of it.
+CREATE FUNCTION pg_temp.held(name text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT string_agg(concat_ws(' ', h.step, x.name, to_char(h.held_since, 'DD"T"HH24:MI')), ', ' ORDER BY h.step) FROM entrestate.sender_holds h
+  JOIN flow.tenant t ON t.tenant = h.tenant_id JOIN entrestate.sender_reasons() x ON x.code = h.reason WHERE t.name = $1 $$;
+CREATE FUNCTION pg_temp.feed(name text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT string_agg(concat_ws(' ', substr(a.type, 14), a.payload ->> 'step', a.payload ->> 'reason', to_char(a.recorded_at, 'DD"T"HH24:MI')), ', ' ORDER BY a.recorded_at, a.id)
+  FROM entrestate.activity_events a JOIN flow.tenant t ON t.tenant = a.tenant_id WHERE t.name = $1 AND a.type LIKE 'sender.queue.%' $$;
+-- Where the usage of a day is not what its events say.
+CREATE FUNCTION pg_temp.misused(name text) RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT string_agg(concat_ws(' ', u.key, u.window_at, u.used, e.n), ', ') FROM flow.tenant t
+  CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_usage x WHERE x.tenant_id = t.tenant AND x.budget = 'channel_day') u
+  FULL JOIN (SELECT h.name AS channel, date_trunc('day', v.recorded_at, 'America/Toronto') AS day, count(*) AS n FROM entrestate.sender_events v
+    JOIN entrestate.sender_channels() h ON h.code = v.channel JOIN flow.tenant s ON s.tenant = v.tenant_id WHERE s.name = $1 AND v.type = 10 GROUP BY 1, 2) e
+    ON e.channel = u.key AND e.day = u.window_at
+  WHERE coalesce(t.name, $1) = $1 AND u.used IS DISTINCT FROM e.n $$;
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('lim', '{email 0,sms 30 days}'), pg_temp.team('lim'), flow.enter('lim');
+END $$;
+SELECT is(pg_temp.limits('lim', 'email'), '- - - - f', 'a channel without limits');
+SELECT entrestate.channel_limits_set('email', 3, 100, '{1,2,4}', '2026-02-01', true) FROM flow.enter('lim') \g /dev/null
+SELECT is(pg_temp.limits('lim', 'email') || ', ' || pg_temp.limits('lim', 'sms'), '3 100 {1,2,4} 2026-02-01 t, - - - - f', 'with all of them; the others as they were');
+SELECT is((SELECT p.policy #> '{tenant,channels,email}' FROM entrestate.policy_snapshots p WHERE p.campaign_id = pg_temp.campaign('lim') ORDER BY p.version DESC LIMIT 1),
+  '{"paused": false, "warmup": [1, 2, 4], "enabled": true, "perMinute": 100, "dailyLimit": 3, "warmupFrom": "2026-02-01", "consentRequired": true}', 'a policy version');
+SELECT is(pg_temp.audited('lim', 'channel.limits'), 'boss {"warmup": [1, 2, 4], "perMinute": 100, "dailyLimit": 3, "warmupFrom": "2026-02-01", "consentRequired": true}', 'audited');
+SELECT entrestate.channel_limits_set('email') FROM flow.enter('lim') \g /dev/null
+SELECT is(pg_temp.limits('lim', 'email'), '3 100 {1,2,4} 2026-02-01 t', 'NULL leaves');
+SELECT entrestate.channel_limits_set('email', 0, 0, '{}', NULL, false) FROM flow.enter('lim') \g /dev/null
+SELECT is(pg_temp.limits('lim', 'email'), '- - - - f', '0 and {} take away');
+SELECT entrestate.channel_limits_set('email', warmup => ('[5:6]={1,2}'::integer[])) FROM flow.enter('lim') \g /dev/null
+SELECT is(pg_temp.limits('lim', 'email'), '- - {1,2} 2026-01-05 f', 'a warm-up begins today, unless told otherwise');
+SELECT entrestate.channel_limits_set('email', warmup => '{}') FROM flow.enter('lim') \g /dev/null
+SELECT throws_ok(format('SELECT entrestate.channel_limits_set(%s)', a), s, m, format('channel_limits_set(%s)', a)) FROM flow.enter('lim'), (VALUES
+  ('NULL', '22004', NULL), ('''post''', '22023', NULL), ('''sms'', -1', '22023', 'daily_limit is below 0'), ('''sms'', per_minute => -1', '22023', 'per_minute is below 0'),
+  ('''sms'', warmup => ''{0}''', '22023', 'warmup is not the sends of 1 to 100 days'), ('''sms'', warmup => ''{1,NULL}''', '22023', 'warmup is not the sends of 1 to 100 days'),
+  ('''sms'', warmup => ''{{1,2}}''', '22023', 'warmup is not the sends of 1 to 100 days'), ('''sms'', warmup => array_fill(1, ARRAY[101])', '22023', 'warmup is not the sends of 1 to 100 days'),
+  ('''sms'', warmup_from => ''infinity''', '22023', 'warmup_from is not a day')) v(a, s, m);
+SELECT throws_ok($$SELECT entrestate.channel_limits_set('sms', 1)$$, '42501', NULL, 'not by a ' || w) FROM unnest('{ope,mem,vic,clo}'::text[]) w, pg_temp.as('lim', w);
+-- "daily limit": three of five today, by the tenant's calendar
+SELECT entrestate.channel_limits_set('email', daily_limit => 3), flow.lead('lim', n::text) FROM flow.enter('lim'), generate_series(1, 5) n \g /dev/null
+SELECT is(flow.process('lim'), 3, '"daily limit": three of five');
+SELECT is(pg_temp.held('lim'), '0 daily_limit 05T15:00', '"hold the queue": noted once');
+SELECT is(pg_temp.feed('lim'), 'held 0 daily_limit 05T15:00', '"one activity event marks its begin and end": its begin');
+SELECT is((SELECT concat_ws(' ', q.due, q.held, q.held_for) FROM flow.enter('lim'), entrestate.sender_queue() q), '2 2 daily_limit', '"`sender_queue` derives the reason"');
+SELECT flow.digest('lim') AS before \gset
+SELECT is(flow.process('lim', '2026-01-05T20:00:00Z') + flow.process('lim', '2026-01-06T04:59:59Z'), 0, 'no more today: in Toronto it is the 5th still');
+SELECT is(flow.digest('lim'), :'before', '"no row and no event is written"');
+SELECT is(flow.process('lim', '2026-01-06T05:00:00Z'), 2, 'the others on the next day');
+SELECT is(concat_ws('; ', pg_temp.held('lim'), pg_temp.feed('lim')), 'held 0 daily_limit 05T15:00, released 0 daily_limit 06T05:00', 'and its end');
+SELECT is(pg_temp.misused('lim'), NULL, 'usage is what the events say');
+-- taken away while it holds
+SELECT flow.lead('lim', n::text) FROM generate_series(6, 9) n \g /dev/null
+SELECT is(flow.process('lim', '2026-01-06T06:00:00Z'), 1, 'one more is left of three');
+SELECT entrestate.channel_limits_set('email', daily_limit => 0) FROM flow.enter('lim') \g /dev/null
+SELECT is(flow.process('lim', '2026-01-06T07:00:00Z'), 3, 'without a limit the rest goes out');
+SELECT is(pg_temp.feed('lim'), 'held 0 daily_limit 05T15:00, released 0 daily_limit 06T05:00, held 0 daily_limit 06T06:00, released 0 daily_limit 06T07:00', 'begin and end again');
+SELECT is(pg_temp.misused('lim'), NULL, 'usage is what the events say');
+SELECT pg_temp.sound('a daily limit');
+-- "rate"
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:30Z'), flow.make('min', '{email 0,sms 30 days}'), flow.enter('min'), entrestate.channel_limits_set('email', per_minute => 2);
+  PERFORM flow.lead('min', n::text) FROM generate_series(1, 5) n;
+END $$;
+SELECT is(concat_ws(' ', flow.process('min'), flow.process('min', '2026-01-05T15:00:59Z')), '2 0', '"rate": two a minute');
+SELECT is(pg_temp.held('min'), '0 rate_limited 05T15:00', 'rate_limited');
+SELECT is(concat_ws(' ', flow.process('min', '2026-01-05T15:01:00Z'), flow.process('min', '2026-01-05T15:02:00Z'), flow.process('min', '2026-01-05T15:03:00Z')), '2 1 0', 'minute by minute');
+SELECT is((SELECT string_agg(u.used::text, ' ' ORDER BY u.window_at) FROM entrestate.sender_usage u JOIN flow.tenant t ON t.tenant = u.tenant_id WHERE t.name = 'min' AND u.budget = 'channel_minute'), '2 2 1', 'usage');
+-- "warm-up"
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('warm', '{email 0,sms 30 days}'), flow.enter('warm'), entrestate.channel_limits_set('email', warmup => '{1,2,4}');
+  PERFORM flow.lead('warm', n::text) FROM generate_series(1, 12) n;
+END $$;
+SELECT is(concat_ws(' ', flow.process('warm'), flow.process('warm', '2026-01-06T15:00:00Z'), flow.process('warm', '2026-01-07T15:00:00Z'), flow.process('warm', '2026-01-08T15:00:00Z')), '1 2 4 5',
+  '"warm-up": its first, second and third day, then without it');
+SELECT is(pg_temp.misused('warm'), NULL, 'usage is what the events say');
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('both', '{email 0,sms 30 days}'), flow.enter('both'), entrestate.channel_limits_set('email', 3, warmup => '{2,10}');
+  PERFORM flow.lead('both', n::text) FROM generate_series(1, 9) n;
+END $$;
+SELECT is(concat_ws(' ', flow.process('both'), flow.process('both', '2026-01-06T15:00:00Z')), '2 3', 'the lower of limit and warm-up');
+-- "consent for the channel missing"
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('con', '{email 0,sms 1 day}'), flow.enter('con'), entrestate.channel_limits_set('email', consent_required => true);
+  PERFORM flow.lead('con', n) FROM unnest('{yes,no,back}'::text[]) n;
+  PERFORM entrestate.lead_consent(flow.id('con', 'yes'), 'email', true, 'form'), entrestate.lead_consent(flow.id('con', 'back'), 'email', true, 'form');
+  PERFORM flow.at('2026-01-05T15:01:00Z'), flow.enter('con'), entrestate.lead_consent(flow.id('con', 'back'), 'email', false, 'form'), flow.process('con');
+END $$;
+SELECT is(concat_ws('; ', flow.story('con', 'yes'), flow.story('con', 'no'), flow.story('con', 'back')),
+  'run.started, step.sent 0; run.started, step.skipped 0 (no_consent); run.started, step.skipped 0 (no_consent)', '"consent for the channel missing": skip, no_consent');
+-- "the lead's frequency cap … over all campaigns", in one batch
+DO $$
+DECLARE
+  c uuid;
+BEGIN
+  PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('cap', '{email 0,sms 30 days}'), flow.enter('cap');
+  c := entrestate.campaign_create('second');
+  PERFORM entrestate.sequence_publish(c, entrestate.sequence_create(c, jsonb_build_array(jsonb_build_object('channel', 'sms', 'template', t.sms, 'delay', '0')))) FROM flow.tenant t WHERE t.name = 'cap';
+  PERFORM entrestate.campaign_status_set(c, 'active'), entrestate.campaign_update(c, sender_enabled => true);
+  PERFORM entrestate.agent_settings_set(x, caps => '[{"max": 1, "per": "1 day"}]') FROM unnest(ARRAY[c, pg_temp.campaign('cap')]) x;
+  PERFORM flow.lead('cap', 'a'), flow.lead('cap', 'b');
+  PERFORM entrestate.lead_attribute(flow.id('cap', 'a'), c);
+END $$;
+SELECT is(flow.process('cap'), 3, 'three decisions in one batch');
+SELECT is(flow.story('cap', 'a'), 'run.started, step.sent 0, run.started, step.deferred 0 (frequency_capped)', '"the lead''s frequency cap (rolling; over all campaigns and channels …)": the campaign with the lower id first, "within a batch each admission uses up budget before the next"');
+SELECT is((SELECT to_char(min(r.next_at), 'DD"T"HH24:MI') FROM entrestate.sender_runs r WHERE r.lead_id = flow.id('cap', 'a') AND r.cursor = 0), '06T15:00', '"defer to when it frees"');
+SELECT is(flow.process('cap', '2026-01-06T15:00:00Z'), 1, 'and then');
+SELECT is(flow.story('cap', 'a'), 'run.started, step.sent 0, run.started, step.deferred 0 (frequency_capped), step.sent 0, run.done (completed)', 'it goes out');
+SELECT pg_temp.sound('budgets');
+
+SELECT is((SELECT string_agg(v::text, E'\n') FROM (SELECT v FROM entrestate.verify() v WHERE object !~ '^role ' LIMIT 5) v), NULL, 'verify() finds nothing at all');
 SELECT * FROM finish();
 ROLLBACK;
