@@ -309,6 +309,40 @@ sandbox_send(Batch *b, Run *r)
 	step_outcome(b, r, EVENT_STEP_SENT, REASON_NONE);
 }
 
+/*
+ * batch_retry carries out an operator's retry of a step that has its outcome
+ * already: another attempt, with an intent of its own.  Cursor, status and
+ * next_at stay; what it changes of the run is written by the caller.  Returns
+ * what became of it.
+ */
+const char *
+batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before)
+{
+	bool		sandbox = b->tenant->mode == MODE_SANDBOX;
+
+	Assert(d.action == ACTION_ADMIT || d.action == ACTION_SIMULATE);
+	r->mode = d.action == ACTION_SIMULATE ? MODE_DRY_RUN : b->tenant->mode;
+	r->cursor = r->queue->step;
+	r->attempt = attempt;
+	r->admitted = true;
+	add_event(b, r, EVENT_STEP_RETRIED, REASON_NONE, next);
+	if (d.action == ACTION_SIMULATE)
+	{
+		add_event(b, r, EVENT_STEP_SIMULATED, d.reason, next);
+		return "simulated";
+	}
+	if (!sandbox)
+	{
+		add_intent(b, r, "ready", "none", REASON_NONE);
+		return "ready";
+	}
+	add_intent(b, r, "sent", "sandbox", REASON_NONE);
+	add_event(b, r, EVENT_STEP_SENT, REASON_NONE, next);
+	if (!sent_before)
+		r->sent_steps++;
+	return "sent";
+}
+
 static int
 by_due(const void *a, const void *b)
 {

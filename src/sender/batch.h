@@ -182,6 +182,11 @@ extern bool batch_apply(Batch *b, Run *r, SenderDecision d);
 extern void batch_end_run(Batch *b, Run *r, SenderReason reason);
 extern void batch_write(Batch *b);
 extern void batch_open_tickets(Batch *b);
+extern const char *batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before);
+
+/* process.c */
+extern void sender_use_up(Tenant *t, Queue *q);
+extern void sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns);
 
 /*
  * The columns that lead_facts_at() reads: of leads l, sender_runs r and

@@ -636,7 +636,8 @@ facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now)
 
 		f.lead = r->facts;
 		f.cursor = r->cursor;
-		f.awaiting_go_live = r->mode == MODE_DRY_RUN && !f.dry_run;
+		/* one that has sent something does not begin again: it goes on */
+		f.awaiting_go_live = r->mode == MODE_DRY_RUN && !f.dry_run && r->sent_steps == 0;
 		f.first_due_at = r->first_due_at;
 		f.guard = r->guard;
 		f.contact = r->contact;

@@ -117,6 +117,8 @@ CREATE TABLE entrestate.sender_runs (
   updated_at timestamptz NOT NULL,
   ended_at timestamptz,
   PRIMARY KEY (tenant_id, campaign_id, lead_id),
+  -- a run that has sent anything does not begin again
+  CHECK (status <> 'pending' OR sent_steps = 0),
   FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
   FOREIGN KEY (tenant_id, campaign_id, version)
     REFERENCES entrestate.sender_sequences (tenant_id, campaign_id, version)
@@ -138,7 +140,7 @@ COMMENT ON COLUMN entrestate.sender_runs.deferrals IS 'Deferrals of the step so 
 COMMENT ON COLUMN entrestate.sender_runs.sent_steps IS 'Steps sent so far: done is final once it is not 0.';
 COMMENT ON COLUMN entrestate.sender_runs.awaiting_go_live IS 'A rehearsal that will begin again when the campaign goes live.';
 COMMENT ON COLUMN entrestate.sender_runs.stopped_by IS 'Who stopped it; NULL: nobody.';
-COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome.';
+COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome, or the run began again after a rehearsal.';
 COMMENT ON COLUMN entrestate.sender_runs.reason IS 'Code of the reason it ended for; sender_reasons() names it.';
 COMMENT ON COLUMN entrestate.sender_runs.created_at IS 'When it began.';
 COMMENT ON COLUMN entrestate.sender_runs.updated_at IS 'When it last changed: the instant of its last event.';

@@ -309,6 +309,13 @@ my %app = (
   campaign_update => [ "SELECT entrestate.campaign_update(:campaign, name => 'Other')", 500 ],
   # a backfill reads its campaign's attributions since then
   'campaign_update, with a backfill' => [ "SELECT entrestate.campaign_update(:campaign, backfill => '2026-02-28')" ],
+  # reads the campaign's runs, and writes those that are due
+  campaign_resume => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign)" ],
+  'campaign_resume, skip' => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign, 'skip')" ],
+  'campaign_resume, stop' => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign, 'stop')" ],
+  campaign_rehearse => [ 'SELECT entrestate.campaign_rehearse(:campaign)', 500 ],
+  campaign_go_live => [ "SELECT entrestate.campaign_rehearse(:campaign), entrestate.campaign_go_live(:campaign, 'all')" ],
+  channel_limits_set => [ "SELECT entrestate.channel_limits_set('sms', 100)", 400 ],
   channel_set => [ "SELECT entrestate.channel_set('sms', true)", 400 ],
   agent_settings_get => [ 'SELECT entrestate.agent_settings_get(:campaign)', 100 ],
   agent_settings_set => [ "SELECT entrestate.agent_settings_set(:campaign, behaviour => '{\"tone\": 7}')", 700 ],
@@ -376,6 +383,10 @@ my %app = (
   notifications_read => [ 'SELECT entrestate.notifications_read(ARRAY[:notice]::uuid[])', 300 ],
   # what is not read is counted
   notifications_unread => [ 'SELECT entrestate.notifications_unread()', 1000 ],
+  sender_stop => [ "SELECT entrestate.sender_stop(:campaign, :lead, 'x')", 700 ],
+  sender_resume => [ "SELECT entrestate.sender_resume(:campaign, :lead)", 300 ],
+  # refused: what it asks was read by then
+  sender_upgrade => [ "SELECT entrestate.sequence_publish(:campaign, entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day')))), entrestate.sender_upgrade(:campaign, (SELECT max(version) FROM entrestate.sender_sequences WHERE campaign_id = :campaign))" ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
