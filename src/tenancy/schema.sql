@@ -70,7 +70,7 @@ CREATE TABLE entrestate.tenant_channels (
   paused_reason text,
   daily_limit integer CHECK (daily_limit > 0),
   per_minute integer CHECK (per_minute > 0),
-  warmup integer[] CHECK (cardinality(warmup) BETWEEN 1 AND 100 AND 0 < ALL (warmup)),
+  warmup integer[] CHECK (cardinality(warmup) BETWEEN 1 AND 100) CHECK (0 < ALL (warmup)),
   warmup_from date,
   consent_required boolean NOT NULL DEFAULT false,
   PRIMARY KEY (tenant_id, channel)

@@ -1,0 +1,116 @@
+#!/usr/bin/perl
+# Steps a second of the processor, with one and two sessions, beside the bare statements that write the same
+# rows (the floor), and beside no-op jobs a second of graphile-worker and pg-boss, in one run on one cluster.
+use strict;
+use warnings;
+use IPC::Open3;
+use Time::HiRes;
+
+my ($work, $here) = @ARGV;
+my $db = 'sender';
+$| = 1;
+
+sub query
+{
+  my ($sql, $in) = @_;
+  $in ||= $db;
+  my $out = qx{psql -XAtq -v ON_ERROR_STOP=1 -d $in -c "$sql"};
+  die "failed: $sql\n" if $?;
+  chomp $out;
+  return $out;
+}
+my $steps = query('SELECT count(*) FROM entrestate.sender_runs');
+my $sent = "SELECT count(*) FROM entrestate.sender_events WHERE type IN (10, 12, 15)";
+my $day = 1;
+my $before;
+
+# One more day: every run has a step due. Returns steps a second of so many sessions.
+sub process
+{
+  my ($sessions) = @_;
+  my $now = sprintf '2026-03-%02dT12:00:00Z', ++$day;
+  $before = query($sent);
+  query('CHECKPOINT');
+  my $from = Time::HiRes::time();
+  my @pids;
+  foreach (1 .. $sessions)
+  {
+    my $pid = fork;
+    if (!$pid)
+    {
+      exec 'psql', '-Xq', '-o', '/dev/null', '-v', 'ON_ERROR_STOP=1', '-d', $db, '-c', "SET entrestate.clock = '$now'", '-c', 'CALL entrestate.sender_process()';
+    }
+    push @pids, $pid;
+  }
+  waitpid($_, 0) == $_ && $? && die "sender_process failed\n" foreach @pids;
+  my $s = Time::HiRes::time() - $from;
+  my $decided = query($sent) - $before;
+  die "$decided steps were decided, not $steps\n" if $decided != $steps;
+  query('VACUUM (ANALYZE) entrestate.sender_runs');
+  return $steps / $s;
+}
+sub plain
+{
+  my $now = sprintf '2026-03-%02dT12:00:00Z', shift;
+  query('CHECKPOINT');
+  my $from = Time::HiRes::time();
+  query("CALL data.process_plain('$now')");
+  my $s = Time::HiRes::time() - $from;
+  query('VACUUM (ANALYZE) plain.sender_runs');
+  return $steps / $s;
+}
+sub median
+{
+  my @v = sort { $a <=> $b } @_;
+  return $v[ @v / 2 ];
+}
+
+my (@one, @two, @floor);
+process(1); # warms up
+foreach my $round (1 .. 3)
+{
+  push @floor, plain($round + 1);
+  push @one, process(1);
+  push @two, process(2);
+}
+my ($one, $two, $floor) = (median(@one), median(@two), median(@floor));
+printf "\n%-60s %10s\n", "the processor, $steps due runs of " . query('SELECT count(*) FROM data.tenants') . ' tenants', 'steps/s';
+printf "%-60s %10.0f\n", @$_ foreach [ 'one session', $one ], [ 'two sessions', $two ], [ 'the same rows by bare statements, one session', $floor ];
+
+# a snapshot that stays open for the whole run, as a long report would hold one
+{
+  my $pid = open3(my $in, my $out, undef, 'psql', '-XAtq', '-d', $db);
+  print $in "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM entrestate.tenants;\n";
+  $in->flush;
+  readline $out;
+  my $held = process(1);
+  printf "%-60s %10.0f\n", 'one session, beside a snapshot that stays open', $held;
+  printf "%-60s %10s\n", 'dead rows left in sender_due', query("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'entrestate.sender_due'::regclass");
+  print $in "COMMIT;\n";
+  close $in;
+  waitpid $pid, 0;
+  printf "ratio: sender_open_snapshot %.3f aim 0.9\n", $held / $one;
+}
+printf "ratio: sender_one_session_floor %.3f aim 0.8\n", $one / $floor;
+
+# the peers: their packages from npm's own registry
+my $jobs = $ENV{BENCH_JOBS} || 50000;
+if (system("cp -r $here/peers $work/peers && cd $work/peers && npm install --no-audit --no-fund --silent >$work/npm.log 2>&1") != 0)
+{
+  print "graphile-worker and pg-boss could not be installed by npm: they are left out\n";
+  exit 0;
+}
+foreach my $peer ([ 'graphile_worker', 'graphile-worker', '4' ], [ 'pg_boss', 'pg-boss', '-' ])
+{
+  my ($name, $title, $aim) = @$peer;
+  query("CREATE DATABASE $name");
+  my $rate = qx{cd $work/peers && PGDATABASE=$name node $name.mjs $jobs 2>$work/$name.log};
+  chomp $rate;
+  if ($rate !~ /^[0-9.]+$/)
+  {
+    print "$title failed: ", qx{tail -n 3 $work/$name.log};
+    next;
+  }
+  printf "%-60s %10.0f\n", "$title, $jobs no-op jobs, jobs/s", $rate;
+  printf "ratio: sender_two_sessions_%s %.3f aim %s\n", $name, $two / $rate, $aim;
+}
