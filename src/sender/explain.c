@@ -11,6 +11,7 @@
 #include "funcapi.h"
 #include "sender/batch.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
@@ -448,5 +449,353 @@ sender_decide_facts(PG_FUNCTION_ARGS)
 	values[2] = TimestampTzGetDatum(d.until);
 	nulls[2] = d.action != ACTION_DEFER;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* ----- a run, gate by gate ----------------------------------------------- */
+
+/* What a gate saw, as a JSON object. */
+typedef struct Saw
+{
+	StringInfoData json;
+} Saw;
+
+static void
+saw_name(Saw *s, const char *name)
+{
+	appendStringInfoChar(&s->json, s->json.len == 0 ? '{' : ',');
+	escape_json(&s->json, name);
+	appendStringInfoChar(&s->json, ':');
+}
+
+static void
+saw_text(Saw *s, const char *name, const char *value)
+{
+	saw_name(s, name);
+	if (value == NULL)
+		appendStringInfoString(&s->json, "null");
+	else
+		escape_json(&s->json, value);
+}
+
+static void
+saw_bool(Saw *s, const char *name, bool value)
+{
+	saw_name(s, name);
+	appendStringInfoString(&s->json, value ? "true" : "false");
+}
+
+static void
+saw_int(Saw *s, const char *name, int64 value)
+{
+	saw_name(s, name);
+	appendStringInfo(&s->json, INT64_FORMAT, value);
+}
+
+/* saw_left shows what is left of a budget; null: nothing limits it. */
+static void
+saw_left(Saw *s, const char *name, int left)
+{
+	if (left == UNLIMITED)
+		saw_text(s, name, NULL);
+	else
+		saw_int(s, name, left);
+}
+
+/* saw_instant shows an instant, whatever the session's zone, in UTC. */
+static void
+saw_instant(Saw *s, const char *name, TimestampTz at)
+{
+	char		buf[MAXDATELEN + 1];
+	int			utc = 0;
+
+	if (at == 0)
+		saw_text(s, name, NULL);
+	else
+		saw_text(s, name, JsonEncodeDateTime(buf, TimestampTzGetDatum(at), TIMESTAMPTZOID, &utc));
+}
+
+/* saw_local shows what the clocks of a zone show. */
+static void
+saw_local(Saw *s, TimestampTz at, pg_tz *zone)
+{
+	char		buf[64];
+	pg_time_t	t = timestamptz_to_time_t(at);
+
+	pg_strftime(buf, sizeof(buf), "%a %Y-%m-%d %H:%M:%S", pg_localtime(&t, zone));
+	saw_text(s, "local_time", buf);
+}
+
+static Datum
+saw_as_jsonb(Saw *s)
+{
+	appendStringInfoString(&s->json, s->json.len == 0 ? "{}" : "}");
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(s->json.data));
+}
+
+static void
+saw_caps(Saw *s, const Campaign *c, const Run *r, TimestampTz now)
+{
+	saw_name(s, "caps");
+	appendStringInfoChar(&s->json, '[');
+	for (int i = 0; i < c->ncaps; i++)
+	{
+		const SenderCap *cap = &c->caps[i];
+		int			n = 0;
+
+		for (int k = 0; k < r->nsends; k++)
+			n += r->sends[k].at > now - cap->per &&
+				(cap->channel == CHANNEL_NONE || cap->channel == r->sends[k].channel);
+		appendStringInfo(&s->json, "%s{\"max\":%d,\"per_seconds\":" INT64_FORMAT ",\"channel\":",
+						 i == 0 ? "" : ",", cap->max, cap->per / USECS_PER_SEC);
+		if (cap->channel == CHANNEL_NONE)
+			appendStringInfoString(&s->json, "null");
+		else
+			escape_json(&s->json, sender_channel_word(cap->channel));
+		appendStringInfo(&s->json, ",\"sent\":%d}", n);
+	}
+	appendStringInfoChar(&s->json, ']');
+}
+
+/* saw_of says what a gate looks at. */
+static Datum
+saw_of(int gate, const Tenant *t, const Queue *q, const Run *r, const SenderFacts *f)
+{
+	const Campaign *c = q->campaign;
+	const Channel *h = &t->channels[q->channel];
+	pg_tz	   *zone = es_zone(r->zone ? r->zone : t->zone);
+	Saw			s;
+
+	initStringInfo(&s.json);
+	switch (gate)
+	{
+		case 1:
+			saw_bool(&s, "frozen", f->tenant_frozen);
+			saw_bool(&s, "paused", f->tenant_paused);
+			break;
+		case 2:
+			saw_text(&s, "campaign", campaign_words[f->campaign]);
+			saw_bool(&s, "sender_enabled", f->sender_enabled);
+			saw_bool(&s, "risk_paused", f->risk_paused);
+			break;
+		case 3:
+			saw_bool(&s, "handoff", f->lead.handoff);
+			saw_bool(&s, "closed", f->lead.closed);
+			saw_bool(&s, "stopped", f->lead.stopped);
+			saw_bool(&s, "merged", f->lead.merged);
+			saw_instant(&s, "run_began", r->created_at);
+			break;
+		case 4:
+			saw_bool(&s, "opted_out", f->lead.opted_out);
+			saw_bool(&s, "complained", f->lead.complained);
+			saw_bool(&s, "erased", f->lead.erased);
+			break;
+		case 5:
+			saw_bool(&s, "hot", f->lead.hot);
+			saw_int(&s, "step", f->cursor);
+			saw_int(&s, "brake_index", f->brake_index);
+			break;
+		case 6:
+			saw_bool(&s, "replied", f->lead.replied);
+			saw_bool(&s, "stop_on_reply", q->stop_on_reply);
+			saw_instant(&s, "run_began", r->created_at);
+			break;
+		case 7:
+			saw_text(&s, "exit_predicate", q->exit_predicate);
+			saw_bool(&s, "goal", f->lead.goal);
+			break;
+		case 8:
+			saw_int(&s, "step", f->cursor);
+			saw_int(&s, "steps", f->steps);
+			saw_instant(&s, "next_at", r->due_at);
+			saw_instant(&s, "first_due_at", f->first_due_at);
+			saw_int(&s, "max_lateness_seconds", f->max_lateness / USECS_PER_SEC);
+			saw_bool(&s, "awaiting_go_live", f->awaiting_go_live);
+			break;
+		case 9:
+			saw_text(&s, "guard", q->guard);
+			saw_text(&s, "verdict", verdict_words[f->guard]);
+			break;
+		case 10:
+			saw_text(&s, "channel", q->channel == CHANNEL_NONE ? NULL : sender_channel_word(q->channel));
+			saw_text(&s, "contact", contact_words[f->contact]);
+			saw_text(&s, "consent", r->consent_granted ? "granted" : r->consent_withdrawn ? "withdrawn" : "none");
+			saw_bool(&s, "consent_required", h->consent_required);
+			saw_bool(&s, "missing_field", f->missing_field);
+			saw_bool(&s, "whatsapp_closed", f->whatsapp_closed);
+			break;
+		case 11:
+			saw_bool(&s, "enabled", h->enabled);
+			saw_bool(&s, "of_the_campaign", c->uses[q->channel]);
+			saw_bool(&s, "paused", f->channel_paused);
+			break;
+		case 12:
+			saw_bool(&s, "template_approved", !f->unapproved);
+			saw_bool(&s, "sender_verified", !f->unverified);
+			break;
+		case 13:
+			saw_int(&s, "score", r->score);
+			saw_int(&s, "warming_threshold", c->warming_threshold);
+			saw_instant(&s, "last_signal_at", r->last_signal_at);
+			saw_instant(&s, "last_outcome_at", r->last_outcome_at);
+			saw_int(&s, "deferrals", f->deferrals);
+			saw_int(&s, "max_deferrals", f->max_deferrals);
+			saw_instant(&s, "delayed_to", f->delayed_to);
+			break;
+		case 14:
+			saw_text(&s, "zone", pg_get_timezone_name(zone));
+			saw_local(&s, f->now, zone);
+			saw_instant(&s, "opens_at", f->opens_at);
+			break;
+		case 15:
+			saw_caps(&s, c, r, f->now);
+			saw_instant(&s, "frees_at", f->cap_frees_at);
+			break;
+		case 16:
+			saw_left(&s, "left_today", h->left_today);
+			saw_left(&s, "left_this_minute", h->left_this_minute);
+			saw_left(&s, "campaign_left_this_minute", c->left_this_minute);
+			saw_left(&s, "funds", t->funds);
+			saw_bool(&s, "back_pressure", t->back_pressure);
+			/* a rehearsal only notes it */
+			saw_text(&s, "budget", f->budget == REASON_NONE ? NULL : sender_reason_word(f->budget));
+			break;
+		case 17:
+			saw_bool(&s, "tenant", t->dry_run);
+			saw_bool(&s, "campaign", c->dry_run);
+			break;
+		default:
+			break;
+	}
+	return saw_as_jsonb(&s);
+}
+
+/* deciding returns the index of the first gate that matches. */
+static int
+deciding(const SenderFacts *f, SenderAction *action)
+{
+	for (int i = 0; i < sender_ngates; i++)
+	{
+		*action = sender_gates[i].look(f).action;
+		if (*action != ACTION_NONE)
+			return i;
+	}
+	pg_unreachable();
+}
+
+static void
+put_row(ReturnSetInfo *rsinfo, int gate, const char *name, Datum saw, const char *decision,
+		const char *reason, TimestampTz until, bool decides)
+{
+	Datum		values[7];
+	bool		nulls[7] = {false};
+
+	values[0] = Int32GetDatum(gate);
+	nulls[0] = gate == 0;
+	values[1] = CStringGetTextDatum(name);
+	values[2] = saw;
+	values[3] = CStringGetTextDatum(decision);
+	nulls[4] = reason == NULL;
+	values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(reason);
+	values[5] = TimestampTzGetDatum(until);
+	nulls[5] = until == 0;
+	values[6] = BoolGetDatum(decides);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+PG_FUNCTION_INFO_V1(sender_explain_run);
+
+/*
+ * sender_explain_run(tenant, campaign, lead, at) explains what the processor
+ * would do with a run at an instant, with the facts as they are now.  Run by a
+ * definer function, in the tenant's context; it locks nothing.
+ */
+Datum
+sender_explain_run(PG_FUNCTION_ARGS)
+{
+	static EsPlan read = {
+		"SELECT r.version, r.cursor::int4, r.status, r.next_at, r.reason::int4, r.ended_at, r.awaiting_go_live,"
+		" i.step::int4, i.attempt::int4, i.status, i.created_at"
+		" FROM entrestate.sender_runs r LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_intents x WHERE x.tenant_id = $1"
+		"  AND x.campaign_id = $2 AND x.lead_id = $3 AND x.status IN ('ready', 'leased', 'started') LIMIT 1) i ON true"
+		" WHERE r.tenant_id = $1 AND r.campaign_id = $2 AND r.lead_id = $3",
+	3, {UUIDOID, UUIDOID, UUIDOID}, .generic = true};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(3);
+	Datum		values[3] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	DueEntry	one = {.campaign = *PG_GETARG_UUID_P(1),.lead = *PG_GETARG_UUID_P(2)};
+	Run			run = {.lead = one.lead,.locked = true,.variant = -1};
+	Tenant		tenant;
+	Campaign   *campaigns;
+	int			ncampaigns;
+	Queue	   *queues;
+	int			nqueues;
+	SenderFacts f;
+	SenderFacts of_many;
+	SenderAction action;
+	int			decides;
+	char	   *status;
+	bool		parked;
+	Saw			s;
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	if (es_spi_run(&read, SPI_OK_SELECT, values, NULL) == 0)
+		goto done;
+	one.version = int_at(0, 1);
+	one.step = int_at(0, 2);
+	status = text_at(0, 3);
+	one.at = run.due_at = instant_at(0, 4);
+	parked = bool_at(0, 7);
+	initStringInfo(&s.json);
+	saw_text(&s, "status", status);
+	saw_int(&s, "step", one.step);
+	if (strcmp(status, "pending") != 0 && strcmp(status, "running") != 0)
+	{
+		SenderReason reason = int_at(0, 5);
+
+		saw_instant(&s, "ended_at", instant_at(0, 6));
+		put_row(rsinfo, 0, "run", saw_as_jsonb(&s), "ended",
+				reason == REASON_NONE ? NULL : sender_reason_word(reason), 0, true);
+		goto done;
+	}
+	if (text_at(0, 10) != NULL)
+	{
+		saw_text(&s, "intent", text_at(0, 10));
+		saw_int(&s, "intent_step", int_at(0, 8));
+		saw_int(&s, "attempt", int_at(0, 9));
+		saw_instant(&s, "since", instant_at(0, 11));
+		put_row(rsinfo, 0, "run", saw_as_jsonb(&s), "in_flight", NULL, 0, true);
+		goto done;
+	}
+
+	if (!load_tenant(PG_GETARG_UUID_P(0), at, false, &tenant))
+		elog(ERROR, "the run has no tenant");
+	campaigns = load_campaigns(&tenant, &one.campaign, false, &ncampaigns);
+	queues = load_queues(&tenant, campaigns, ncampaigns, &one, &nqueues);
+	if (nqueues != 1)
+		elog(ERROR, "the run has no sequence");
+	run.campaign = &campaigns[0];
+	run.queue = &queues[0];
+	load_runs(&tenant, queues, nqueues, at, &run, 1);
+	f = facts_of(&tenant, &queues[0], &run, at);
+	f.awaiting_go_live |= parked;
+
+	/* a queue that is held is not looked at run by run */
+	of_many = facts_of(&tenant, &queues[0], NULL, at);
+	decides = deciding(&of_many, &action);
+	if (action != ACTION_HOLD)
+		decides = deciding(&f, &action);
+	for (int i = 0; i < sender_ngates; i++)
+	{
+		const SenderGate *g = &sender_gates[i];
+		SenderDecision d = g->look(&f);
+
+		put_row(rsinfo, g->number, g->name, saw_of(g->number, &tenant, &queues[0], &run, &f), action_word(d.action),
+				d.reason == REASON_NONE ? NULL : sender_reason_word(d.reason), d.until, i == decides);
+	}
+
+done:
+	SPI_finish();
 	return (Datum) 0;
 }
