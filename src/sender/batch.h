@@ -172,6 +172,7 @@ extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
 						  const DueEntry *one, int *n);
 extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
+extern TimestampTz opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now);
 extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now);
 
 /* batch.c */

@@ -598,6 +598,16 @@ budget_of(const Tenant *t, const Queue *q)
 	return REASON_NONE;
 }
 
+/* opening_of returns when windows open, or, where they do not open within the
+ * horizon, when to look again. */
+TimestampTz
+opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now)
+{
+	TimestampTz at = windows_opening(windows, n, zone, now);
+
+	return at == DT_NOEND ? now + WINDOWS_HORIZON_DAYS * USECS_PER_DAY : at;
+}
+
 /*
  * facts_of puts together what the decision looks at; without a run, what it
  * would see of one with nothing against it, which tells whether the queue is
@@ -649,10 +659,7 @@ facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now)
 			r->last_signal_at > (r->last_outcome_at != 0 ? r->last_outcome_at : r->created_at);
 		f.deferrals = r->deferrals;
 		f.delayed_to = q->delay != NULL ? es_add_delay(now, q->delay, zone) : now;
-		f.opens_at = windows_opening(windows, 3, zone, now);
-		/* it looks so far only; look again then */
-		if (f.opens_at == DT_NOEND)
-			f.opens_at = now + WINDOWS_HORIZON_DAYS * USECS_PER_DAY;
+		f.opens_at = opening_of(windows, 3, zone, now);
 		f.cap_frees_at = sender_cap_frees(c->caps, c->ncaps, r->sends, r->nsends, q->channel, now);
 	}
 	return f;
