@@ -252,7 +252,7 @@ COMMENT ON COLUMN entrestate.sender_events.attempt IS 'Attempt of the step; with
 COMMENT ON COLUMN entrestate.sender_events.mode IS 'Code of sender_modes().';
 COMMENT ON COLUMN entrestate.sender_events.channel IS 'Code of sender_channels().';
 COMMENT ON COLUMN entrestate.sender_events.reason IS 'Code of sender_reasons().';
-COMMENT ON COLUMN entrestate.sender_events.decided_at IS 'Instant of the decision.';
+COMMENT ON COLUMN entrestate.sender_events.decided_at IS 'Instant of the decision; of a provider''s report: when it happened.';
 COMMENT ON COLUMN entrestate.sender_events.next_at IS 'The run''s next_at after it.';
 COMMENT ON COLUMN entrestate.sender_events.score IS 'The lead''s score that the decision saw.';
 COMMENT ON COLUMN entrestate.sender_events.hot IS 'Whether the lead was hot.';
