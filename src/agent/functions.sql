@@ -96,7 +96,8 @@ COMMENT ON FUNCTION agent_settings_check(jsonb, jsonb, text[], jsonb) IS
 
 CREATE FUNCTION agent_settings_set(campaign uuid, behaviour jsonb DEFAULT NULL, windows jsonb DEFAULT NULL,
   caps jsonb DEFAULT NULL, channels text[] DEFAULT NULL, brake_index integer DEFAULT NULL,
-  hot_threshold integer DEFAULT NULL, warming_threshold integer DEFAULT NULL) RETURNS integer
+  hot_threshold integer DEFAULT NULL, warming_threshold integer DEFAULT NULL, rising_deferrals integer DEFAULT NULL,
+  max_lateness interval DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
@@ -117,6 +118,12 @@ BEGIN
     PERFORM entrestate.raise('INVALID_INPUT', 'warming_threshold is not a number from 1 to the tenant''s',
       format('The tenant''s threshold is %s.', s ->> 'warmingThreshold'), 'A campaign may lower the threshold, never loosen it.');
   END IF;
+  IF rising_deferrals IS NOT NULL AND NOT rising_deferrals BETWEEN 0 AND 3 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'rising_deferrals is not a number from 0 to 3');
+  END IF;
+  IF max_lateness IS NOT NULL AND NOT max_lateness BETWEEN '1 minute' AND '400 days' THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'max_lateness is not an interval from a minute to 400 days');
+  END IF;
   INSERT INTO entrestate.campaign_agent_settings AS a (tenant_id, campaign_id, behaviour, windows, caps, channels, updated_by, updated_at)
   VALUES (t, campaign, coalesce(agent_settings_set.behaviour, '{}'), coalesce(agent_settings_set.windows, '[]'),
     coalesce(agent_settings_set.caps, '[]'), coalesce(agent_settings_set.channels, '{email,sms,whatsapp}'),
@@ -127,7 +134,9 @@ BEGIN
     channels = coalesce(agent_settings_set.channels, a.channels), updated_by = EXCLUDED.updated_by, updated_at = EXCLUDED.updated_at;
   UPDATE entrestate.campaigns c SET brake_index = coalesce(agent_settings_set.brake_index, c.brake_index),
     hot_threshold = coalesce(agent_settings_set.hot_threshold, c.hot_threshold),
-    warming_threshold = coalesce(agent_settings_set.warming_threshold, c.warming_threshold), updated_at = entrestate.clock_now()
+    warming_threshold = coalesce(agent_settings_set.warming_threshold, c.warming_threshold),
+    rising_deferrals = coalesce(agent_settings_set.rising_deferrals, c.rising_deferrals),
+    max_lateness = coalesce(agent_settings_set.max_lateness, c.max_lateness), updated_at = entrestate.clock_now()
   WHERE c.tenant_id = t AND c.campaign_id = campaign;
   PERFORM entrestate.policy_changed(t, campaign);
   SELECT c.policy_version INTO v FROM entrestate.campaigns c WHERE c.tenant_id = t AND c.campaign_id = campaign;
@@ -136,8 +145,8 @@ BEGIN
   RETURN v;
 END
 $$;
-COMMENT ON FUNCTION agent_settings_set(uuid, jsonb, jsonb, jsonb, text[], integer, integer, integer) IS
-'Sets how a campaign''s agent behaves and writes: behaviour bars {name: 0 to 100} (merged into the ones before), windows [{days, from, to}] in local time, rolling caps [{max, per, channel}], channels, brake_index (0 or 1), hot_threshold and warming_threshold (at most the tenant''s). NULL leaves a setting as it is. Returns the policy version that decisions refer to from now on. Capability: agent.manage. Errors: P0002, 22004, 22023, 54000. (A9, B9, B10)';
+COMMENT ON FUNCTION agent_settings_set(uuid, jsonb, jsonb, jsonb, text[], integer, integer, integer, integer, interval) IS
+'Sets how a campaign''s agent behaves and writes: behaviour bars {name: 0 to 100} (merged into the ones before), windows [{days, from, to}] in local time, rolling caps [{max, per, channel}], channels, brake_index (0 or 1), hot_threshold and warming_threshold (at most the tenant''s), rising_deferrals (how often rising intent puts a step off, 0 to 3, at first 1), max_lateness (a step later than this is skipped, at first 7 days). NULL leaves a setting as it is. Returns the policy version that decisions refer to from now on. Capability: agent.manage. Errors: P0002, 22004, 22023, 54000. (A9, B9, B10)';
 
 CREATE FUNCTION agent_settings_get(campaign uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -148,7 +157,8 @@ DECLARE
 BEGIN
   SELECT jsonb_build_object('behaviour', coalesce(a.behaviour, '{}'), 'windows', coalesce(a.windows, '[]'), 'caps', coalesce(a.caps, '[]'),
     'channels', coalesce(to_jsonb(a.channels), '["email", "sms", "whatsapp"]'), 'brakeIndex', c.brake_index,
-    'hotThreshold', c.hot_threshold, 'warmingThreshold', c.warming_threshold, 'policyVersion', c.policy_version,
+    'hotThreshold', c.hot_threshold, 'warmingThreshold', c.warming_threshold, 'risingDeferrals', c.rising_deferrals,
+    'maxLatenessSeconds', extract(epoch FROM coalesce(c.max_lateness, '7 days')), 'policyVersion', c.policy_version,
     'updatedBy', a.updated_by, 'updatedAt', a.updated_at)
   INTO r FROM entrestate.campaigns c
   LEFT JOIN entrestate.campaign_agent_settings a ON a.tenant_id = t AND a.campaign_id = campaign
@@ -184,5 +194,5 @@ $$;
 COMMENT ON FUNCTION policy_get(uuid, integer) IS
 'The policy snapshot of a campaign that decisions of this version refer to; NULL: the one in force. Capability: agent.read. Errors: P0002. (A9)';
 
-GRANT EXECUTE ON FUNCTION agent_settings_set(uuid, jsonb, jsonb, jsonb, text[], integer, integer, integer),
+GRANT EXECUTE ON FUNCTION agent_settings_set(uuid, jsonb, jsonb, jsonb, text[], integer, integer, integer, integer, interval),
   agent_settings_get(uuid), policy_get(uuid, integer) TO entrestate_app;

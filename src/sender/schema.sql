@@ -193,7 +193,8 @@ CREATE TABLE entrestate.sender_holds (
   step smallint NOT NULL,
   reason smallint NOT NULL,
   held_since timestamptz NOT NULL,
-  PRIMARY KEY (tenant_id, campaign_id, version, step)
+  PRIMARY KEY (tenant_id, campaign_id, version, step),
+  FOREIGN KEY (tenant_id, campaign_id, version, step) REFERENCES entrestate.sender_steps (tenant_id, campaign_id, version, step)
 );
 COMMENT ON TABLE entrestate.sender_holds IS 'Queues (the runs that wait for one step) that have something due and are held by a channel, an approval, an identity, a limit or a rate; what holds a tenant or campaign is written there. (B5, B7)';
 COMMENT ON COLUMN entrestate.sender_holds.tenant_id IS 'Tenant.';

@@ -116,8 +116,11 @@ FROM (SELECT *, ('{pending,running,suppressed,failed}'::text[] || array_fill('do
 CROSS JOIN LATERAL (SELECT CASE WHEN s IN ('pending', 'running') THEN timestamptz '2026-03-01 12:00:00+00'
   + CASE WHEN i / 20 % greatest(:rows / 20000, 1) = 0 THEN -1 ELSE i % 700 + 1 END * interval '1 hour' END AS next_at) d;
 
-INSERT INTO entrestate.sender_due (tenant_id, campaign_id, due_at, lead_id)
-SELECT tenant_id, campaign_id, next_at, lead_id FROM entrestate.sender_runs WHERE next_at IS NOT NULL;
+INSERT INTO entrestate.sender_due (tenant_id, campaign_id, version, step, due_at, leads)
+SELECT tenant_id, campaign_id, version, cursor, next_at, array_agg(lead_id ORDER BY lead_id)
+FROM (SELECT *, (row_number() OVER (PARTITION BY tenant_id, campaign_id, version, cursor, next_at ORDER BY lead_id) - 1) / 100 AS chunk
+      FROM entrestate.sender_runs WHERE next_at IS NOT NULL) r
+GROUP BY tenant_id, campaign_id, version, cursor, next_at, chunk;
 
 INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step, attempt, status, mode, channel, provider,
   template_id, template_version, not_before, created_at, final_at)

@@ -83,6 +83,12 @@ CREATE FUNCTION flow.story(tenant text, name text) RETURNS text LANGUAGE sql STA
 $$;
 CREATE FUNCTION flow.run(tenant text, name text) RETURNS entrestate.sender_runs LANGUAGE sql STABLE AS
   $$ SELECT r FROM entrestate.sender_runs r WHERE r.lead_id = flow.id($1, $2) $$;
+-- A campaign whose steps are never too late: for tests that hold it for longer than a week.
+CREATE FUNCTION flow.patient(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM flow.enter(name), entrestate.agent_settings_set((SELECT t.campaign FROM flow.tenant t WHERE t.name = patient.name), max_lateness => '400 days');
+END
+$$;
 -- Everything that the sender writes for a tenant.
 CREATE FUNCTION flow.digest(name text) RETURNS text LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -103,7 +109,7 @@ CREATE FUNCTION flow.unfolded() RETURNS text LANGUAGE sql STABLE AS $$
   WITH fold AS (
     SELECT e.tenant_id, e.campaign_id, e.lead_id, count(*) AS n, min(e.run_seq) AS first, max(e.run_seq) AS last,
       count(DISTINCT e.run_seq) AS distinct_seq,
-      count(*) FILTER (WHERE y.name LIKE 'sender.step.%') AS outcomes, count(*) FILTER (WHERE y.name = 'sender.step.sent') AS sent,
+      count(*) FILTER (WHERE y.name LIKE 'sender.step.%' AND y.name NOT IN ('sender.step.deferred', 'sender.step.retried')) AS outcomes, count(*) FILTER (WHERE y.name = 'sender.step.sent') AS sent,
       bool_or(y.name = 'sender.run.done') AS done, bool_or(y.name LIKE 'sender.suppressed%') AS suppressed,
       (array_agg(e.next_at ORDER BY e.run_seq DESC))[1] AS next_at, (array_agg(e.reason ORDER BY e.run_seq DESC))[1] AS reason,
       (array_agg(m.name ORDER BY e.run_seq DESC))[1] AS mode, (array_agg(e.sequence_version ORDER BY e.run_seq))[1] AS version,
@@ -117,13 +123,15 @@ CREATE FUNCTION flow.unfolded() RETURNS text LANGUAGE sql STABLE AS $$
   FROM entrestate.sender_runs r
   FULL JOIN fold f USING (tenant_id, campaign_id, lead_id)
   LEFT JOIN waiting w USING (tenant_id, campaign_id, lead_id)
-  LEFT JOIN entrestate.sender_due d ON d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id AND d.lead_id = r.lead_id
+  -- where it waits; rows that it left are hints that nobody follows
+  LEFT JOIN LATERAL (SELECT count(*) AS rows FROM entrestate.sender_due d WHERE d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id
+    AND d.version = r.version AND d.step = r.cursor AND d.due_at = r.next_at AND r.lead_id = ANY (d.leads)) d ON true
   WHERE (r.run_seq, r.cursor::bigint, r.sent_steps::bigint, r.version) IS DISTINCT FROM (f.last, f.outcomes, f.sent, f.version)
     OR f.first <> 1 OR f.n <> f.last OR f.distinct_seq <> f.n
     OR r.status <> CASE WHEN f.done THEN 'done' WHEN f.suppressed THEN 'suppressed' WHEN f.outcomes > 0 OR w IS NOT NULL THEN 'running' ELSE 'pending' END
     OR (f.done OR f.suppressed) <> (r.ended_at IS NOT NULL)
     OR r.ended_at IS NOT NULL AND (r.next_at IS NOT NULL OR r.reason IS DISTINCT FROM f.reason OR r.ended_at <> f.at)
     OR (w IS NULL AND (r.next_at IS DISTINCT FROM f.next_at OR r.mode <> f.mode))
-    OR d.due_at IS DISTINCT FROM r.next_at
+    OR coalesce(d.rows, 0) <> (r.next_at IS NOT NULL)::integer
 $$;
 SELECT flow.at('2026-01-05T10:00:00Z') AS at \gset flow_

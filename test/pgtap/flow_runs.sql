@@ -139,7 +139,7 @@ SELECT is((SELECT (q.pending, q.running, q.suppressed, q.failed, q.done, q.in_fl
 SELECT is((SELECT count(*) FROM entrestate.sender_events e JOIN flow.tenant t ON t.tenant = e.tenant_id AND t.name = 'many'), 600::bigint, 'five events each');
 -- the balance: what began = what ended and what waits; every sent step has an intent, every intent a sent step
 SELECT is((SELECT count(*) FROM entrestate.sender_events WHERE type = 1), (SELECT count(*) FROM entrestate.sender_runs), 'as many runs as began');
-SELECT is((SELECT count(*) FROM entrestate.sender_runs WHERE next_at IS NOT NULL), (SELECT count(*) FROM entrestate.sender_due), 'as many due as wait');
+SELECT is((SELECT count(*) FROM entrestate.sender_runs WHERE next_at IS NOT NULL), (SELECT sum(cardinality(leads)) FROM entrestate.sender_due), 'as many due as wait');
 SELECT is((SELECT count(*) FROM (SELECT tenant_id, campaign_id, lead_id, step, attempt FROM entrestate.sender_events WHERE type = 10
     EXCEPT ALL SELECT tenant_id, campaign_id, lead_id, step, attempt FROM entrestate.sender_intents WHERE status = 'sent') x), 0::bigint, 'every sent step has its intent');
 SELECT is((SELECT count(*) FROM (SELECT tenant_id, campaign_id, lead_id, step, attempt FROM entrestate.sender_intents WHERE status = 'sent'

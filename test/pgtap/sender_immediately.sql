@@ -58,7 +58,7 @@ SELECT flow.at('2026-01-05T11:00:00Z'), pg_temp.do('now', x || name, what) FROM 
 SELECT is(pg_temp.state('now', 'r ' || name), 'suppressed ' || reason, format('"Immediately: the transaction that %s ... also ends that lead''s open runs": %s', quote, name)) FROM pg_temp.brakes;
 SELECT is(pg_temp.state('now', 'p ' || name), CASE WHEN spares_first THEN 'pending' ELSE 'suppressed ' || reason END, format('"by the same function (gates 3 to 7)": before the first step, %s', name)) FROM pg_temp.brakes;
 SELECT is((r.ended_at, r.next_at, r.cursor)::text, '("2026-01-05 11:00:00+00",,1)', '"also ends": at once, the cursor stays, ' || name) FROM pg_temp.brakes, LATERAL (SELECT (flow.run('now', 'r ' || name)).*) r;
-SELECT is((SELECT count(*)::int FROM entrestate.sender_due d WHERE d.lead_id = flow.id('now', 'r ' || name)), 0, '"ends": nothing is due, ' || name) FROM pg_temp.brakes;
+SELECT is((SELECT count(*)::int FROM entrestate.sender_runs r WHERE r.lead_id = flow.id('now', 'r ' || name) AND r.next_at IS NOT NULL), 0, '"ends": nothing is due, ' || name) FROM pg_temp.brakes;
 SELECT is(flow.story('now', 'r ' || name), format('run.started, step.sent 0, %s (%s)', replace(type, 'sender.', ''), reason), '"A decision that changes the run writes exactly one event": ' || name) FROM pg_temp.brakes;
 SELECT is((SELECT (e.policy_version, e.hot, e.score)::text FROM entrestate.sender_events e WHERE e.lead_id = flow.id('now', 'r ' || name) AND e.run_seq = 3),
   format('(%s,%s,%s)', (SELECT policy_version FROM entrestate.campaigns WHERE campaign_id = pg_temp.campaign('now')), CASE name WHEN 'hot' THEN 't' ELSE 'f' END, CASE name WHEN 'hot' THEN 21 WHEN 'reply' THEN 12 ELSE 0 END),

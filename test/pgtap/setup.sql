@@ -179,6 +179,10 @@ END
 $$;
 DO $$ BEGIN PERFORM fixture.use('a', 'zqalpha'); END $$;
 DO $$ BEGIN PERFORM fixture.use('b', 'zqbeta'); END $$;
+-- a queue that is held: the fifth lead's step, while its channel is paused
+DO $$ BEGIN PERFORM fixture.enter(w), entrestate.channel_set('email', paused => true) FROM unnest('{a,b}'::text[]) w; END $$;
+CALL entrestate.sender_process();
+DO $$ BEGIN PERFORM fixture.enter(w), entrestate.channel_set('email', paused => false) FROM unnest('{a,b}'::text[]) w; END $$;
 SELECT entrestate.consumer_create('fixture') AS consumer \gset fixture_
 SELECT entrestate.tick() AS tick \gset fixture_
 

@@ -37,8 +37,15 @@ BEGIN
   -- one statement for each table
   FOR i IN 1 .. array_length(s, 1) LOOP
     t := split_part(table_name, ',', i);
+    -- a run in a due row of its own
+    IF t = 'sender_due' THEN
+      script := script || $q$SELECT broken.tamper('sender_due', 'INSERT INTO %s (tenant_id, campaign_id, version, step, due_at, leads)
+          SELECT tenant_id, campaign_id, version, step, due_at, ARRAY[l] FROM entrestate.sender_due, unnest(leads) l WHERE cardinality(leads) > 1'),
+        broken.tamper('sender_due', 'DELETE FROM %s WHERE cardinality(leads) > 1');$q$;
+    END IF;
     script := script || format('SELECT broken.tamper(%L, %L);', t,
-      replace(s[i], 'OWN', format('(campaign_id, lead_id) = (%L::uuid, %L::uuid)', r.campaign_id, r.lead_id)));
+      replace(s[i], 'OWN', CASE t WHEN 'sender_due' THEN format('campaign_id = %L AND %L = ANY (leads)', r.campaign_id, r.lead_id)
+        ELSE format('(campaign_id, lead_id) = (%L::uuid, %L::uuid)', r.campaign_id, r.lead_id) END));
   END LOOP;
   RETURN is(broken.judge('plain', script, ARRAY(SELECT replace(w, 'RUN', entrestate.run_id(r.campaign_id, r.lead_id)) FROM unnest(wanted) w), 'entrestate_auditor'),
     NULL, what);
@@ -48,7 +55,7 @@ $$;
 SELECT broken.row_is_reported(v.what, v.lead, v.tables, v.statements, VARIADIC v.wanted)
 FROM (VALUES
   ('a run deleted', 'lead5', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run']),
-  ('its due row left', 'lead5', 'sender_runs', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run', 'L5|run RUN|is in sender_due but not due then']),
+  ('its due row left', 'lead5', 'sender_runs', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has events but no run', 'L5|run RUN|is in sender_due but there is no such run']),
   ('its intents left', 'lead3', 'sender_runs,sender_due', 'DELETE FROM %s WHERE OWN;DELETE FROM %s WHERE OWN',
     ARRAY['L3|run RUN|has events but no run', 'L5|intent RUN/0/0|belongs to no run', 'L3|balance of campaign %|its runs have 9 steps, 5 of them left or cancelled, but the events have 6 outcomes']),
   ('all events deleted', 'lead5', 'sender_events', 'DELETE FROM %s WHERE OWN', ARRAY['L3|run RUN|has no events']),
@@ -63,7 +70,7 @@ FROM (VALUES
     ARRAY['L3|run RUN|1 steps sent, its events say 0', 'L5|intent RUN/0/0|is sent, but no event says so']),
   ('an event that ends the run', 'lead3', 'sender_events', 'UPDATE %s SET type = (SELECT code FROM entrestate.sender_event_types() WHERE name = ''sender.suppressed_hot'') WHERE OWN AND run_seq = 1',
     ARRAY['L3|run RUN|status running, its events say suppressed']),
-  ('a run set back', 'lead', 'sender_runs', 'UPDATE %s SET cursor = 0 WHERE OWN', ARRAY['L3|run RUN|cursor 0, its events say 2', 'L3|balance of campaign %|its runs have 12 steps, 8 of them left or cancelled, but the events have 6 outcomes']),
+  ('a run set back', 'lead', 'sender_runs', 'UPDATE %s SET cursor = 0 WHERE OWN', ARRAY['L3|run RUN|cursor 0, its events say 2', 'L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L3|balance of campaign %|its runs have 12 steps, 8 of them left or cancelled, but the events have 6 outcomes']),
   ('a run set to done', 'lead', 'sender_runs', 'UPDATE %s SET status = ''done'' WHERE OWN', ARRAY['L3|run RUN|status done, its events say running']),
   ('a run made to run', 'lead5', 'sender_runs', 'UPDATE %s SET status = ''running'' WHERE OWN', ARRAY['L3|run RUN|status running, its events say pending']),
   ('a run put off', 'lead', 'sender_runs,sender_due', 'UPDATE %s SET next_at = next_at + interval ''1 day'' WHERE OWN;UPDATE %s SET due_at = due_at + interval ''1 day'' WHERE OWN',
@@ -74,9 +81,11 @@ FROM (VALUES
     ARRAY['L5|run RUN|is open but neither due nor in flight: nothing would move it on']),
   ('a due row missing', 'lead', 'sender_due', 'DELETE FROM %s WHERE OWN', ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
   ('a due row at another time', 'lead', 'sender_due', 'UPDATE %s SET due_at = due_at - interval ''1 hour'' WHERE OWN',
-    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L5|run RUN|is in sender_due but not due then']),
-  ('one due row more', 'lead', 'sender_due', 'INSERT INTO %s SELECT tenant_id, campaign_id, due_at + interval ''1 hour'', lead_id FROM entrestate.sender_due WHERE OWN',
-    ARRAY['L5|run RUN|is in sender_due but not due then']),
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
+  ('a due row of another step', 'lead', 'sender_due', 'UPDATE %s SET step = step + 1 WHERE OWN',
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at']),
+  ('one due row more', 'lead', 'sender_due', 'INSERT INTO %s (tenant_id, campaign_id, version, step, due_at, leads) SELECT tenant_id, campaign_id, version, step, due_at, leads FROM entrestate.sender_due WHERE OWN',
+    ARRAY['L5|run RUN|is in sender_due more than once']),
   ('an orphan intent', 'lead3', 'sender_intents', 'UPDATE %s SET campaign_id = fixture.id(''a'', ''campaign_draft'')::uuid WHERE OWN',
     ARRAY['L5|intent %|belongs to no run', 'L5|intent %/0/0|is sent, but no event says so', 'L5|intent RUN/0/0|an event says that it was sent, but it is not there']),
   ('a step sent twice', 'lead', 'sender_events,sender_runs',
@@ -89,7 +98,7 @@ FROM (VALUES
       SELECT e.tenant_id, e.lead_id, e.recorded_at, e.campaign_id, y.code, 2 + s, s, 0, e.mode, e.next_at FROM entrestate.sender_events e,
         entrestate.sender_event_types() y, generate_series(2, 3) s WHERE OWN AND e.run_seq = 3 AND y.name = ''sender.step.skipped'';
     UPDATE %s SET run_seq = 5, cursor = 4 WHERE OWN',
-    ARRAY['L3|balance of campaign %|1 runs are beyond their last step']),
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L3|balance of campaign %|1 runs are beyond their last step']),
   ('a run of another version', 'lead5', 'sender_events', 'UPDATE %s SET sequence_version = 7 WHERE OWN', ARRAY['L3|run RUN|version 1, its events say 7']),
   ('a run of another mode', 'lead5', 'sender_runs', 'UPDATE %s SET mode = ''live'' WHERE OWN', ARRAY['L3|run RUN|mode live, its events say sandbox']),
   ('a run that is at another attempt', 'lead5', 'sender_runs', 'UPDATE %s SET attempt = 1 WHERE OWN', ARRAY['L3|run RUN|attempt 1, its events say 0']),
@@ -108,6 +117,8 @@ FROM (VALUES
 SELECT is(broken.judge('plain', $$SELECT broken.tamper('sender_runs',
     'UPDATE %s SET cursor = 9 WHERE lead_id::text IN (fixture.id(''a'', ''lead''), fixture.id(''b'', ''lead''))')$$,
   ARRAY(SELECT format('L3|run %s|cursor 9, its events say 2', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
+    FROM unnest('{a,b}'::text[]) w) ||
+  ARRAY(SELECT format('L5|run %s|has a next_at but is not in sender_due%%', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
     FROM unnest('{a,b}'::text[]) w) ||
   ARRAY(SELECT format('L3|balance of campaign %s|its runs have 12 steps%%', fixture.id(w, 'campaign')) FROM unnest('{a,b}'::text[]) w), 'entrestate_auditor'),
   NULL, 'an auditor is told of every tenant');

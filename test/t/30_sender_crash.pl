@@ -62,7 +62,8 @@ foreach my $phase (0, 1)
     $hits += kill_at($instants[$phase], $target);
     is($node->safe_psql('killed', <<'SQL'), 't', "kill $n of instant $phase: what there is, is whole");
 SELECT NOT EXISTS (SELECT FROM entrestate.sender_events WHERE type BETWEEN 10 AND 16 GROUP BY tenant_id, campaign_id, lead_id, step, attempt HAVING count(*) > 1)
-  AND NOT EXISTS (SELECT FROM entrestate.sender_runs r LEFT JOIN entrestate.sender_due d USING (tenant_id, campaign_id, lead_id) WHERE d.due_at IS DISTINCT FROM r.next_at)
+  AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE (SELECT count(*) FROM entrestate.sender_due d WHERE d.tenant_id = r.tenant_id AND d.campaign_id = r.campaign_id
+    AND d.version = r.version AND d.step = r.cursor AND d.due_at = r.next_at AND r.lead_id = ANY (d.leads)) <> (r.next_at IS NOT NULL)::integer)
   AND NOT EXISTS (SELECT FROM entrestate.sender_runs r WHERE r.run_seq <> (SELECT count(*) FROM entrestate.sender_events e WHERE e.tenant_id = r.tenant_id AND e.campaign_id = r.campaign_id AND e.lead_id = r.lead_id))
 SQL
   }

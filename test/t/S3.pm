@@ -65,7 +65,7 @@ sub s3_story
 SELECT 'event', to_jsonb(e) - '{id,txid,epoch}'::text[] FROM entrestate.sender_events e
 UNION ALL SELECT 'run', to_jsonb(r) FROM entrestate.sender_runs r
 UNION ALL SELECT 'intent', to_jsonb(i) FROM entrestate.sender_intents i
-UNION ALL SELECT 'due', to_jsonb(d) FROM entrestate.sender_due d
+UNION ALL SELECT 'due', to_jsonb(d) FROM (SELECT w.tenant_id, w.campaign_id, w.version, w.step, w.due_at, unnest(w.leads) AS lead_id FROM entrestate.sender_due w) d
 ORDER BY 1, 2
 SQL
 }
