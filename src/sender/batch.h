@@ -150,6 +150,7 @@ typedef struct Batch
 	Columns		voids;			/* campaign, lead */
 	Columns		tickets;		/* campaign, lead, reason */
 	Columns		parked;			/* campaign, lead */
+	struct Sandbox *sandbox;	/* NULL: it has sent nothing */
 } Batch;
 
 /* codes.c */
@@ -180,8 +181,15 @@ extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int 
 						  const pg_uuid_t *lead, TimestampTz at);
 extern bool batch_apply(Batch *b, Run *r, SenderDecision d);
 extern void batch_end_run(Batch *b, Run *r, SenderReason reason);
+extern void batch_add_intent(Batch *b, const Run *r, const char *status, const char *provider,
+							 SenderReason reason);
+extern void batch_step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason);
 extern void batch_write(Batch *b);
 extern void batch_open_tickets(Batch *b);
+
+/* sandbox.c */
+extern void sandbox_send(Batch *b, Run *r);
+extern void sandbox_write(Batch *b);
 
 /*
  * The columns that lead_facts_at() reads: of leads l, sender_runs r and
