@@ -352,7 +352,7 @@ static void
 read_lead(LeadFacts *lead, const JsonbValue *v)
 {
 	Entries		e = entries_of(container_in("", "lead", v, "an object"), true, "", "lead");
-	char	   *name;
+	char	   *name = NULL;
 	JsonbValue	value;
 
 	while (next_entry(&e, &name, &value))
@@ -370,7 +370,7 @@ facts_from(Jsonb *j)
 	SenderFacts f = {0};
 	Given		g = {0};
 	Entries		e = entries_of(&j->root, true, "", "facts");
-	char	   *name;
+	char	   *name = NULL;
 	JsonbValue	v;
 	pg_tz	   *zone;
 

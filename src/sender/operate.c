@@ -162,7 +162,7 @@ sender_retry_step(PG_FUNCTION_ARGS)
 	values[4] = Int16GetDatum(run.sent_steps);
 	values[5] = CStringGetTextDatum(sender_mode_word(run.mode));
 	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
-	if (d.action == ACTION_ADMIT)
+	if (d.action == ACTION_ADMIT && run.admitted)
 	{
 		sender_use_up(&tenant, queue);
 		sender_write_usage(&tenant, campaigns, ncampaigns);
