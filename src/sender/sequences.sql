@@ -1,47 +1,4 @@
--- sender: templates and sequences, what should happen. (B1)
-
-CREATE FUNCTION template_create(name text, channel text, body text, subject text DEFAULT NULL) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
-DECLARE
-  t uuid := entrestate.require('template.manage');
-  id uuid := entrestate.uuid_v7();
-BEGIN
-  PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
-  IF (channel = 'email') <> (subject IS NOT NULL) THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'an email has a subject, other messages have none');
-  END IF;
-  INSERT INTO entrestate.templates (tenant_id, template_id, version, name, channel, subject, body, created_by, created_at)
-  VALUES (t, id, 1, entrestate.arg_text('name', template_create.name, 100), template_create.channel,
-    entrestate.arg_text('subject', template_create.subject, 998, 0),
-    entrestate.arg_text('body', template_create.body, 65536),
-    entrestate.current_actor(), entrestate.clock_now());
-  PERFORM entrestate.activity_add('template.created', 'template', id::text);
-  RETURN id;
-END
-$$;
-COMMENT ON FUNCTION template_create(text, text, text, text) IS
-'Writes a message template (version 1, draft); returns its id. Capability: template.manage. Errors: 22004, 22023, 54000. (B1)';
-
-CREATE FUNCTION template_status_set(template uuid, version integer, status text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
-DECLARE
-  t uuid := entrestate.require('template.approve');
-BEGIN
-  PERFORM entrestate.arg_choice('status', status, ARRAY['approved', 'rejected', 'draft', 'retired']);
-  UPDATE entrestate.templates s SET status = template_status_set.status
-  WHERE s.tenant_id = t AND s.template_id = template AND s.version = template_status_set.version;
-  IF NOT FOUND THEN
-    PERFORM entrestate.raise('NOT_FOUND', 'there is no such template version');
-  END IF;
-  PERFORM entrestate.activity_add('template.' || status, 'template', template::text);
-  PERFORM entrestate.audit_add('template.status', 'template', template::text,
-    jsonb_build_object('version', version, 'to', status));
-END
-$$;
-COMMENT ON FUNCTION template_status_set(uuid, integer, text) IS
-'Approves, rejects or retires a template version. Capability: template.approve. Errors: P0002, 22004, 22023, ZE005. (B1)';
+-- sender: sequences, what should happen. (B1, B12, B13)
 
 CREATE FUNCTION sequence_create(campaign uuid, steps jsonb, name text DEFAULT 'Follow-up') RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -134,5 +91,4 @@ $$;
 COMMENT ON FUNCTION sequence_publish(uuid, integer) IS
 'Publishes a draft version: it never changes again, runs that begin from now on follow it, the one before is archived; returns how many runs the campaign''s backfill started. Capability: sequence.manage. Errors: P0002, 22004, 55000 when a template is not approved, ZE005. (B1)';
 
-GRANT EXECUTE ON FUNCTION template_create(text, text, text, text), template_status_set(uuid, integer, text),
-  sequence_create(uuid, jsonb, text), sequence_publish(uuid, integer) TO entrestate_app;
+GRANT EXECUTE ON FUNCTION sequence_create(uuid, jsonb, text), sequence_publish(uuid, integer) TO entrestate_app;
