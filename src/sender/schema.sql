@@ -313,7 +313,7 @@ COMMENT ON COLUMN entrestate.handoff_tickets.outcome IS 'What came of it.';
 
 SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
 SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
-SELECT entrestate.protect('sender_steps', 'tenant');
+SELECT entrestate.protect('sender_steps', 'tenant', 'steps', 'version');
 SELECT entrestate.protect('sender_identities', 'tenant', 'identity', 'status');
 SELECT entrestate.protect('campaign_identities', 'tenant');
 SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
