@@ -27,7 +27,7 @@ CREATE TABLE entrestate.protected_tables (
 COMMENT ON TABLE entrestate.protected_tables IS 'What protect() declared of each table: its guards, policies, grants and partitions follow from it, and verify() compares.';
 COMMENT ON COLUMN entrestate.protected_tables.table_name IS 'Table in schema entrestate.';
 COMMENT ON COLUMN entrestate.protected_tables.kind IS 'tenant: rows of a tenant, written by functions. events: append-only. derived: written by the system alone. global: across tenants, without grants. catalog: read by all roles.';
-COMMENT ON COLUMN entrestate.protected_tables.machine IS 'State machine of transitions() that the table''s status follows.';
+COMMENT ON COLUMN entrestate.protected_tables.machine IS 'State machine of transitions() that the table''s status follows; steps: rows that stay as they are once their sequence is no draft.';
 COMMENT ON COLUMN entrestate.protected_tables.machine_column IS 'The column that holds the state.';
 COMMENT ON COLUMN entrestate.protected_tables.by_month IS 'Whether upkeep() makes a partition for each month.';
 COMMENT ON COLUMN entrestate.protected_tables.definition IS 'Its columns, constraints and unique indexes when it was declared, as guard_definition() writes them; what a later migration changes it must write here.';

@@ -78,6 +78,14 @@ static const Transition transitions[] = {
 	{"template", "rejected", "draft"},
 	{"template", "approved", "retired"},
 
+	{"identity", "", "unverified"},
+	{"identity", "unverified", "pending"},
+	{"identity", "pending", "verified"},
+	{"identity", "pending", "failed"},
+	{"identity", "failed", "pending"},
+	{"identity", "verified", "revoked"},
+	{"identity", "revoked", "pending"},
+
 	/* SENDER.md section 3 */
 	{"run", "", "pending"},
 	{"run", "pending", "running"},

@@ -21,6 +21,11 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'guard_transition';
 COMMENT ON FUNCTION guard_transition() IS
 'Trigger (machine, column): allows only the changes of transitions() (ZE005). (L3)';
 
+CREATE FUNCTION guard_content() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'guard_content';
+COMMENT ON FUNCTION guard_content() IS
+'Trigger (columns): of a row that is no draft any more only these columns change (55000); without columns, no step of a published sequence changes. (L3, B1)';
+
 CREATE FUNCTION guard_door() RETURNS boolean
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'guard_door';
 COMMENT ON FUNCTION guard_door() IS
@@ -92,7 +97,12 @@ SET search_path = pg_catalog, pg_temp AS $$
   UNION ALL
   SELECT 'guard_transition', 'guard_transition', 23, 'O', ARRAY[machine, machine_column], true,
     format('BEFORE INSERT OR UPDATE OF %I', machine_column)
-  WHERE machine IS NOT NULL
+  WHERE machine IS NOT NULL AND machine <> 'steps'
+  UNION ALL
+  SELECT 'guard_content', 'guard_content', v.t::smallint, 'A', v.a::text[], true, v.c
+  FROM (VALUES ('sequence', 27, '{status,updated_at}', 'BEFORE UPDATE OR DELETE'), ('template', 27, '{status}', 'BEFORE UPDATE OR DELETE'),
+    ('steps', 31, '{}', 'BEFORE INSERT OR UPDATE OR DELETE')) v(m, t, a, c)
+  WHERE v.m = machine
 $$;
 COMMENT ON FUNCTION guard_triggers(text, text, text, boolean) IS
 'The guard triggers of a kind of table: name, function, pg_trigger.tgtype, tgenabled, arguments. (L1, L2, L3, L7)';

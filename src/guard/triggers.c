@@ -10,8 +10,10 @@
  *	guard_tenant_stamp	gives a row its tenant from the context and refuses any
  *						other (L1).
  *	guard_transition	enforces core/transitions.c.
+ *	guard_content		keeps what was published or approved as it was.  Fires
+ *						ALWAYS, but for migrate() and a subscriber's worker.
  *
- * The last two fire in the ORIGIN role only: a subscriber's apply worker has
+ * Stamp and transition fire in the ORIGIN role only: a subscriber's apply worker has
  * no tenant context and copies what was already judged (an ALWAYS stamp stops
  * logical replication).
  *
@@ -24,6 +26,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "guard/guard.h"
@@ -31,6 +34,7 @@
 #include "replication/logicalworker.h"
 #include "tenancy/tenancy.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -254,6 +258,105 @@ guard_transition(PG_FUNCTION_ARGS)
 						  t->tg_trigger->tgargs[0], to),
 				 errhint("entrestate.transitions() lists what is allowed."),
 				 errtable(t->tg_relation)));
+	return PointerGetDatum(row);
+}
+
+/* refuse_content raises for a row that is published or approved. */
+static void
+refuse_content(Relation rel, TriggerEvent e)
+{
+	ereport(ERROR,
+			(errcode(es_errcode(ES_WRONG_STATE)),
+			 errmsg("%s is refused: the row of table \"%s\" is no draft any more",
+					verb(e), RelationGetRelationName(rel)),
+			 errdetail("What was published or approved never changes: runs follow it."),
+			 errhint("Make a new version."),
+			 errtable(rel)));
+}
+
+/* sequence_is_draft looks a step's sequence up; one that is not there counts. */
+static bool
+sequence_is_draft(HeapTuple step, TupleDesc desc)
+{
+	static EsPlan plan = {
+		"SELECT s.status FROM entrestate.sender_sequences s"
+		" WHERE s.tenant_id OPERATOR(pg_catalog.=) $1 AND s.campaign_id OPERATOR(pg_catalog.=) $2"
+		" AND s.version OPERATOR(pg_catalog.=) $3",
+	3, {UUIDOID, UUIDOID, INT4OID}};
+	static const char *const key[] = {"tenant_id", "campaign_id", "version"};
+	Datum		values[3];
+	bool		isnull;
+	bool		draft = true;
+
+	for (int i = 0; i < 3; i++)
+	{
+		values[i] = heap_getattr(step, SPI_fnumber(desc, key[i]), desc, &isnull);
+		if (isnull)
+			return true;		/* NOT NULL will speak */
+	}
+	SPI_connect();
+	if (es_spi_run(&plan, SPI_OK_SELECT, values, NULL) > 0)
+		draft = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "draft") == 0;
+	SPI_finish();
+	return draft;
+}
+
+PG_FUNCTION_INFO_V1(guard_content);
+
+/*
+ * guard_content(column...) keeps a row whose status is not draft: only the
+ * named columns may change.  Without columns it keeps the steps of a sequence
+ * that is no draft.
+ */
+Datum
+guard_content(PG_FUNCTION_ARGS)
+{
+	TriggerData *t = trigger_data(fcinfo, "guard_content");
+	TupleDesc	desc = RelationGetDescr(t->tg_relation);
+	bool		update = TRIGGER_FIRED_BY_UPDATE(t->tg_event);
+	bool		insert = TRIGGER_FIRED_BY_INSERT(t->tg_event);
+	HeapTuple	old = t->tg_trigtuple;
+	HeapTuple	row = update ? t->tg_newtuple : old;
+	char	   *status;
+
+	if (!TRIGGER_FIRED_FOR_ROW(t->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"guard_content\" is for rows")));
+	if (door != ES_DOOR_CLOSED || IsLogicalWorker())
+		return PointerGetDatum(row);
+	if (t->tg_trigger->tgnargs == 0)
+	{
+		if (!sequence_is_draft(old, desc) || (update && !sequence_is_draft(row, desc)))
+			refuse_content(t->tg_relation, t->tg_event);
+		return PointerGetDatum(row);
+	}
+	if (insert)
+		return PointerGetDatum(row);
+	status = SPI_getvalue(old, desc, SPI_fnumber(desc, "status"));
+	if (status == NULL || strcmp(status, "draft") == 0)
+		return PointerGetDatum(row);
+	if (!update)
+		refuse_content(t->tg_relation, t->tg_event);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute a = TupleDescAttr(desc, i);
+		bool		free = a->attisdropped;
+		bool		was_null;
+		bool		is_null;
+		Datum		was;
+		Datum		is;
+
+		for (int k = 0; k < t->tg_trigger->tgnargs && !free; k++)
+			free = strcmp(t->tg_trigger->tgargs[k], NameStr(a->attname)) == 0;
+		if (free)
+			continue;
+		was = heap_getattr(old, i + 1, desc, &was_null);
+		is = heap_getattr(row, i + 1, desc, &is_null);
+		if (was_null != is_null ||
+			(!is_null && !datum_image_eq(was, is, a->attbyval, a->attlen)))
+			refuse_content(t->tg_relation, t->tg_event);
+	}
 	return PointerGetDatum(row);
 }
 

@@ -88,7 +88,7 @@ add_event(Batch *b, Run *r, SenderEventType type, SenderReason reason,
 	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
 	columns_add(c, 9, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
 	columns_add(c, 10, Int32GetDatum(r->version), false);
-	columns_add(c, 11, Int32GetDatum(step ? q->template_version : 0), !step);
+	columns_add(c, 11, Int32GetDatum(step ? text_of(r)->template_version : 0), !step);
 	columns_add(c, 12, Int32GetDatum(r->campaign->policy_version), false);
 	columns_add(c, 13, Int32GetDatum(r->score), false);
 	columns_add(c, 14, BoolGetDatum(r->facts.hot), false);
@@ -109,8 +109,8 @@ batch_add_intent(Batch *b, const Run *r, const char *status, const char *provide
 	columns_add(c, 3, Int16GetDatum(r->attempt), false);
 	columns_add(c, 4, CStringGetTextDatum(status), false);
 	columns_add(c, 5, CStringGetTextDatum(provider), false);
-	columns_add(c, 6, r->queue->template_id, false);
-	columns_add(c, 7, Int32GetDatum(r->queue->template_version), false);
+	columns_add(c, 6, text_of(r)->template_id, false);
+	columns_add(c, 7, Int32GetDatum(text_of(r)->template_version), false);
 	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
 	columns_add(c, 9, Int16GetDatum(r->variant), r->variant < 0);
 	columns_add(c, 10, CStringGetTextDatum(sender_channel_word(r->queue->channel)), false);

@@ -63,6 +63,16 @@ typedef struct Campaign
 	int			used;
 } Campaign;
 
+/* What a step says: its template, or one of its variants. */
+typedef struct Text
+{
+	Datum		template_id;
+	int			template_version;
+	int			weight;
+	char	   *fields;			/* an array's text, or NULL */
+	bool		free_text;
+} Text;
+
 /* The runs that wait for one step of a version: what they have in common. */
 typedef struct Queue
 {
@@ -73,13 +83,12 @@ typedef struct Queue
 	bool		stop_on_reply;
 	char	   *exit_predicate; /* or NULL */
 	SenderChannel channel;
-	Datum		template_id;
-	int			template_version;
-	bool		unapproved;
+	Text	   *texts;
+	int			ntexts;			/* 0: there is no such step */
+	bool		has_variants;
+	bool		unapproved;		/* one of the texts */
 	bool		unverified;
 	char	   *guard;			/* or NULL */
-	char	   *fields;			/* an array's text, or NULL */
-	bool		free_text;
 	WindowSet  *window;
 	Interval   *delay;
 	Interval   *next_delay;		/* NULL: the last step */
@@ -121,7 +130,7 @@ typedef struct Run
 	char	   *zone;			/* the lead's, NULL: the tenant's */
 	LeadFacts	facts;
 	int			score;
-	int			variant;
+	int			variant;		/* -1: the step has none */
 	bool		ended;
 	bool		admitted;
 } Run;
@@ -171,6 +180,7 @@ extern bool load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant 
 extern Campaign *load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n);
 extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
 						  const DueEntry *one, int *n);
+extern const Text *text_of(const Run *r);
 extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
 extern TimestampTz opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now);

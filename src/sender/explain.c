@@ -290,7 +290,7 @@ read_caps(Given *g, const JsonbValue *v)
 	{
 		SenderCap  *cap = &g->caps[g->ncaps++];
 		Entries		fields = entries_of(container_in("", "caps", &entry, "an array of objects"), true, "", "an entry of caps");
-		char	   *name;
+		char	   *name = NULL;
 		JsonbValue	value;
 
 		while (next_entry(&fields, &name, &value))
@@ -328,7 +328,7 @@ read_sends(Given *g, const JsonbValue *v)
 	{
 		SenderSend *send = &g->sends[g->nsends++];
 		Entries		fields = entries_of(container_in("", "sends", &entry, "an array of objects"), true, "", "an entry of sends");
-		char	   *name;
+		char	   *name = NULL;
 		JsonbValue	value;
 		bool		has_at = false;
 

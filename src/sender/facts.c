@@ -16,8 +16,8 @@
 #include "sender/batch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 
 /* A live tenant that has this many intents on their way waits. */
 #define MAX_IN_FLIGHT 10000
@@ -300,6 +300,42 @@ load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n)
 	return result;
 }
 
+/* texts_at reads a step's texts: the columns ids, versions, weights, fields
+ * and free_texts, the first of which is "col". */
+static void
+texts_at(uint64 row, int col, Queue *q)
+{
+	static const Oid types[] = {UUIDOID, INT4OID, INT4OID, TEXTOID, BOOLOID};
+	Datum	   *values[5];
+	bool	   *nulls[5];
+
+	for (int k = 0; k < lengthof(types); k++)
+	{
+		bool		isnull;
+		Datum		d = es_spi_get(row, col + k, &isnull);
+		int16		len;
+		bool		byval;
+		char		align;
+
+		if (isnull)
+			return;
+		get_typlenbyvalalign(types[k], &len, &byval, &align);
+		deconstruct_array(DatumGetArrayTypeP(d), types[k], len, byval, align,
+						  &values[k], &nulls[k], &q->ntexts);
+	}
+	q->texts = palloc0(sizeof(Text) * q->ntexts);
+	for (int i = 0; i < q->ntexts; i++)
+	{
+		Text	   *x = &q->texts[i];
+
+		x->template_id = values[0][i];
+		x->template_version = DatumGetInt32(values[1][i]);
+		x->weight = DatumGetInt32(values[2][i]);
+		x->fields = nulls[3][i] ? NULL : TextDatumGetCString(values[3][i]);
+		x->free_text = q->channel == CHANNEL_WHATSAPP && DatumGetBool(values[4][i]);
+	}
+}
+
 /*
  * load_queues reads the queues that have runs waiting, in the order of their
  * campaigns' ids, versions and steps; or one.
@@ -312,17 +348,27 @@ load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns, const DueEntry
 	" SELECT due.campaign_id, due.version, due.step::int4," \
 	" (SELECT count(*)::int4 FROM entrestate.sender_steps x WHERE x.tenant_id = $1" \
 	"  AND x.campaign_id = due.campaign_id AND x.version = due.version)," \
-	" q.stop_on_reply, q.exit_predicate, s.channel, s.template_id, s.template_version," \
-	" m.status IS DISTINCT FROM 'approved', s.guard, nullif(m.fields, '{}')::text, m.free_text," \
-	" s.time_window, s.delay, nx.delay, $2 AND false, h.reason::int4" \
+	" q.stop_on_reply, q.exit_predicate, s.channel, m.ids, m.versions, m.weights, m.fields, m.free_texts," \
+	" m.unapproved, s.variants IS NOT NULL, s.guard, s.time_window, s.delay, nx.delay," \
+	/* without an identity only the sandbox sends */ \
+	" CASE WHEN i.status IS NULL THEN $2 ELSE i.status <> 'verified' END, h.reason::int4" \
 	" FROM due CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = $1" \
 	"  AND x.campaign_id = due.campaign_id AND x.version = due.version OFFSET 0) q" \
 	" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1" \
 	"  AND x.campaign_id = due.campaign_id AND x.version = due.version AND x.step = due.step OFFSET 0) s ON true" \
 	" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_steps x WHERE x.tenant_id = $1" \
 	"  AND x.campaign_id = due.campaign_id AND x.version = due.version AND x.step = due.step + 1 OFFSET 0) nx ON true" \
-	" LEFT JOIN LATERAL (SELECT * FROM entrestate.templates x WHERE x.tenant_id = $1" \
-	"  AND x.template_id = s.template_id AND x.version = s.template_version OFFSET 0) m ON true" \
+	" LEFT JOIN LATERAL (SELECT array_agg(w.id ORDER BY w.no) AS ids, array_agg(w.version ORDER BY w.no) AS versions," \
+	"  array_agg(w.weight ORDER BY w.no) AS weights, array_agg(nullif(y.fields, '{}')::text ORDER BY w.no) AS fields," \
+	"  array_agg(coalesce(y.free_text, false) ORDER BY w.no) AS free_texts," \
+	"  bool_or(y.status IS DISTINCT FROM 'approved') AS unapproved" \
+	"  FROM (SELECT s.template_id AS id, s.template_version AS version, 1 AS weight, 1::int8 AS no" \
+	"   WHERE s.variants IS NULL AND s.template_id IS NOT NULL" \
+	"   UNION ALL SELECT (v.it ->> 'template')::uuid, (v.it ->> 'version')::int4, (v.it ->> 'weight')::int4, v.no" \
+	"   FROM jsonb_array_elements(s.variants) WITH ORDINALITY AS v(it, no)) w" \
+	"  LEFT JOIN LATERAL (SELECT * FROM entrestate.templates x WHERE x.tenant_id = $1" \
+	"   AND x.template_id = w.id AND x.version = w.version OFFSET 0) y ON true OFFSET 0) m ON true" \
+	" LEFT JOIN LATERAL entrestate.sender_identity($1, due.campaign_id, s.channel) i ON true" \
 	" LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_holds x WHERE x.tenant_id = $1" \
 	"  AND x.campaign_id = due.campaign_id AND x.version = due.version AND x.step = due.step OFFSET 0) h ON true" \
 	" ORDER BY 1, 2, 3"
@@ -374,18 +420,16 @@ load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns, const DueEntry
 		if (channel != NULL)
 		{
 			q->channel = sender_channel(channel);
-			q->template_id = datumCopy(es_spi_get(i, 8, &isnull), false, UUID_LEN);
-			q->template_version = int_at(i, 9);
+			texts_at(i, 8, q);
 		}
-		q->unapproved = bool_at(i, 10);
-		q->guard = text_at(i, 11);
-		q->fields = text_at(i, 12);
-		q->free_text = q->channel == CHANNEL_WHATSAPP && bool_at(i, 13);
-		q->window = windows_at(i, 14, false);
-		q->delay = interval_at(i, 15);
-		q->next_delay = interval_at(i, 16);
-		q->unverified = bool_at(i, 17);
-		q->held_before = int_at(i, 18);
+		q->unapproved = bool_at(i, 13);
+		q->has_variants = bool_at(i, 14);
+		q->guard = text_at(i, 15);
+		q->window = windows_at(i, 16, false);
+		q->delay = interval_at(i, 17);
+		q->next_delay = interval_at(i, 18);
+		q->unverified = bool_at(i, 19);
+		q->held_before = int_at(i, 20);
 	}
 	*n = kept;
 	return result;
@@ -421,6 +465,36 @@ verdict_at(uint64 row, int col, bool asked)
 	return isnull ? VERDICT_ERROR : DatumGetBool(d) ? VERDICT_TRUE : VERDICT_FALSE;
 }
 
+/* text_of is what a run's step says. */
+const Text *
+text_of(const Run *r)
+{
+	return &r->queue->texts[Max(r->variant, 0)];
+}
+
+/* variant_of chooses one of the step's variants for a run; -1: it has none. */
+static int
+variant_of(const Run *r)
+{
+	const Queue *q = r->queue;
+	char	   *id;
+	int		   *weights;
+	int			variant;
+
+	if (!q->has_variants)
+		return -1;
+	id = psprintf("%s__%s",
+				  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&r->campaign->id))),
+				  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&r->lead))));
+	weights = palloc(sizeof(int) * q->ntexts);
+	for (int i = 0; i < q->ntexts; i++)
+		weights[i] = q->texts[i].weight;
+	variant = sender_variant(id, strlen(id), q->step, weights, q->ntexts);
+	pfree(weights);
+	pfree(id);
+	return variant;
+}
+
 /*
  * load_runs reads those runs that are locked; campaign, queue, lead and due_at
  * are given.  Facts that a queue does not need are not looked up.
@@ -435,11 +509,11 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		" l.time_zone, g.score, g.last_signal_at,"
 		" CASE WHEN ($7)[d.q] IS NOT NULL THEN entrestate.guard_holds(($7)[d.q], doc.it) END,"
 		" CASE WHEN ($8)[d.q] IS NOT NULL THEN entrestate.guard_holds(($8)[d.q], doc.it) END,"
-		" CASE WHEN ($9)[d.q] IS NOT NULL THEN entrestate.template_missing((($9)[d.q])::text[], doc.it) IS NOT NULL END,"
-		" CASE WHEN ($11)[d.q] THEN NOT coalesce(l.whatsapp_at > $5 - interval '24 hours', false) END,"
+		" CASE WHEN ($9)[d.x] IS NOT NULL THEN entrestate.template_missing((($9)[d.x])::text[], doc.it) IS NOT NULL END,"
+		" CASE WHEN ($11)[d.x] THEN NOT coalesce(l.whatsapp_at > $5 - interval '24 hours', false) END,"
 		" sent.at, sent.channel,"
 		LEAD_FACTS("true")
-		" FROM unnest($2, $3, $4, $12) AS d(q, campaign_id, lead_id, no)"
+		" FROM unnest($2, $3, $4, $12, $15) AS d(q, campaign_id, lead_id, no, x)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1"
 		"  AND x.campaign_id = d.campaign_id AND x.lead_id = d.lead_id OFFSET 0) r"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1"
@@ -455,7 +529,7 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		" LEFT JOIN LATERAL (SELECT x.status FROM entrestate.lead_consents x WHERE x.tenant_id = $1"
 		"  AND x.lead_id = d.lead_id AND x.channel = ($6)[d.q] ORDER BY x.recorded_at DESC LIMIT 1) k ON true"
 		" LEFT JOIN LATERAL (SELECT entrestate.sender_document($1, d.campaign_id, d.lead_id, $5) AS it"
-		"  WHERE coalesce(($7)[d.q], ($8)[d.q], ($9)[d.q]) IS NOT NULL OFFSET 0) doc ON true"
+		"  WHERE coalesce(($7)[d.q], ($8)[d.q], ($9)[d.x]) IS NOT NULL OFFSET 0) doc ON true"
 		/* sent, unknown and, in a rehearsal, simulated; and what is on its way */
 		" LEFT JOIN LATERAL (SELECT array_agg(y.at ORDER BY y.at) AS at, array_agg(y.channel ORDER BY y.at) AS channel"
 		"  FROM (SELECT e.recorded_at AS at, e.channel FROM (SELECT d.lead_id AS lead_id UNION ALL SELECT x.lead_id FROM entrestate.leads x WHERE x.merged_into = d.lead_id AND x.tenant_id = $1) o"
@@ -468,20 +542,32 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		"     AND z.campaign_id = x.campaign_id AND z.lead_id = x.lead_id AND z.status IN ('ready', 'leased', 'started') OFFSET 0) i"
 		"   WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id AND $14) y"
 		"  WHERE ($10)[d.q] IS NOT NULL OFFSET 0) sent ON true",
-		14, {UUIDOID, INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID,
-			TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID, BOOLARRAYOID, BOOLOID},
+		15, {UUIDOID, INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID,
+			TEXTARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID, BOOLARRAYOID, BOOLOID,
+			INT4ARRAYOID},
 		.generic = true};
-	static const Oid keys[] = {INT4OID, UUIDOID, UUIDOID, INT4OID};
-	static const Oid facts[] = {TIMESTAMPTZOID, BOOLOID, BOOLOID};
+	static const Oid keys[] = {INT4OID, UUIDOID, UUIDOID, INT4OID, INT4OID};
+	static const Oid facts[] = {TIMESTAMPTZOID, BOOLOID};
+	static const Oid texts[] = {BOOLOID};
 	Columns		k;
 	Columns		f;
-	Datum		values[14];
+	Columns		x;
+	Datum		values[15];
 	char	  **channels = palloc(sizeof(char *) * Max(nqueues, 1));
 	char	  **guards = palloc(sizeof(char *) * Max(nqueues, 1));
 	char	  **exits = palloc(sizeof(char *) * Max(nqueues, 1));
-	char	  **fields = palloc(sizeof(char *) * Max(nqueues, 1));
+	int		   *first_text = palloc(sizeof(int) * Max(nqueues, 1));
+	int			ntexts = 0;
+	char	  **fields;
 	int			n;
 
+	for (int i = 0; i < nqueues; i++)
+	{
+		first_text[i] = ntexts;
+		ntexts += queues[i].ntexts;
+	}
+	fields = palloc(sizeof(char *) * Max(ntexts, 1));
+	columns_init(&x, lengthof(texts), texts);
 	columns_init(&k, lengthof(keys), keys);
 	columns_init(&f, lengthof(facts), facts);
 	for (int i = 0; i < nqueues; i++)
@@ -492,12 +578,15 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		channels[i] = q->channel == CHANNEL_NONE ? NULL : unconstify(char *, sender_channel_word(q->channel));
 		guards[i] = q->guard;
 		exits[i] = q->exit_predicate;
-		fields[i] = q->fields;
+		for (int v = 0; v < q->ntexts; v++)
+		{
+			fields[first_text[i] + v] = q->texts[v].fields;
+			columns_add(&x, 0, BoolGetDatum(q->texts[v].free_text), false);
+		}
 		for (int c = 0; c < q->campaign->ncaps; c++)
 			span = Max(span, q->campaign->caps[c].per);
 		columns_add(&f, 0, TimestampTzGetDatum(now - span), span == 0);
-		columns_add(&f, 1, BoolGetDatum(q->free_text), false);
-		columns_add(&f, 2, BoolGetDatum(t->dry_run || q->campaign->dry_run), false);
+		columns_add(&f, 1, BoolGetDatum(t->dry_run || q->campaign->dry_run), false);
 	}
 	for (int i = 0; i < nruns; i++)
 	{
@@ -508,6 +597,9 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		columns_add(&k, 1, UUIDPGetDatum(&runs[i].campaign->id), false);
 		columns_add(&k, 2, UUIDPGetDatum(&runs[i].lead), false);
 		columns_add(&k, 3, Int32GetDatum(i), false);
+		runs[i].variant = variant_of(&runs[i]);
+		columns_add(&k, 4, Int32GetDatum(first_text[runs[i].queue - queues] + Max(runs[i].variant, 0) + 1),
+					runs[i].queue->ntexts == 0);
 	}
 	if (columns_rows(&k) == 0)
 		return;
@@ -518,12 +610,13 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 	values[5] = texts_of(channels, nqueues);
 	values[6] = texts_of(guards, nqueues);
 	values[7] = texts_of(exits, nqueues);
-	values[8] = texts_of(fields, nqueues);
+	values[8] = texts_of(fields, ntexts);
 	values[9] = columns_array(&f, 0);
-	values[10] = columns_array(&f, 1);
+	values[10] = columns_array(&x, 0);
 	values[11] = columns_array(&k, 3);
-	values[12] = columns_array(&f, 2);
+	values[12] = columns_array(&f, 1);
 	values[13] = BoolGetDatum(t->mode == MODE_LIVE);
+	values[14] = columns_array(&k, 4);
 	n = es_spi_run(&plan, SPI_OK_SELECT, values, NULL);
 	for (int i = 0; i < n; i++)
 	{

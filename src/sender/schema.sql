@@ -10,8 +10,9 @@ CREATE TABLE entrestate.templates (
   status text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'approved', 'rejected', 'retired')),
   subject text CHECK (char_length(subject) <= 998),
   body text NOT NULL CHECK (octet_length(body) <= 262144),
+  html boolean NOT NULL DEFAULT false CHECK (NOT html OR channel = 'email'),
+  free_text boolean NOT NULL DEFAULT false CHECK (NOT free_text OR channel = 'whatsapp'),
   fields text[] NOT NULL DEFAULT '{}',
-  free_text boolean NOT NULL DEFAULT false,
   created_by text NOT NULL,
   created_at timestamptz NOT NULL,
   PRIMARY KEY (tenant_id, template_id, version)
@@ -25,8 +26,9 @@ COMMENT ON COLUMN entrestate.templates.channel IS 'email, sms or whatsapp.';
 COMMENT ON COLUMN entrestate.templates.status IS 'draft, approved, rejected or retired; only approved ones are sent.';
 COMMENT ON COLUMN entrestate.templates.subject IS 'Subject line (email).';
 COMMENT ON COLUMN entrestate.templates.body IS 'Text with fields, at most 256 kB.';
-COMMENT ON COLUMN entrestate.templates.fields IS 'What its text refers to without a default, as template_fields() finds it; a lead that lacks one is skipped (missing_field).';
-COMMENT ON COLUMN entrestate.templates.free_text IS 'A WhatsApp message that is no template of the provider: only within 24 hours of the lead''s last message.';
+COMMENT ON COLUMN entrestate.templates.html IS 'Whether the body is HTML, so that values in it are escaped (email).';
+COMMENT ON COLUMN entrestate.templates.free_text IS 'A WhatsApp message that is not a template registered with the provider: sent only within 24 hours of the lead''s last message.';
+COMMENT ON COLUMN entrestate.templates.fields IS 'The fields of subject and body that have no default: without one of them the step is skipped.';
 COMMENT ON COLUMN entrestate.templates.created_by IS 'Who wrote it.';
 COMMENT ON COLUMN entrestate.templates.created_at IS 'When.';
 
@@ -88,8 +90,59 @@ COMMENT ON COLUMN entrestate.sender_steps.template_id IS 'Template.';
 COMMENT ON COLUMN entrestate.sender_steps.template_version IS 'The template''s version, pinned.';
 COMMENT ON COLUMN entrestate.sender_steps.delay IS 'After the outcome of the step before (step 0: after the attribution); days and months by the lead''s calendar, hours and less exactly.';
 COMMENT ON COLUMN entrestate.sender_steps.guard IS 'jsonpath predicate; anything but true skips the step.';
-COMMENT ON COLUMN entrestate.sender_steps.time_window IS 'Local hours in which the step may be sent.';
-COMMENT ON COLUMN entrestate.sender_steps.variants IS 'Templates with integer weights.';
+COMMENT ON COLUMN entrestate.sender_steps.time_window IS 'Local hours in which the step may be sent: [{days, from, to}]; NULL: all.';
+COMMENT ON COLUMN entrestate.sender_steps.variants IS '[{template, version, weight}], instead of the template; step_variant() chooses.';
+
+-- From whom messages come. Gate 12 looks one up: the campaign's for the
+-- channel, else the tenant's default, else none (sender_identity()).
+CREATE TABLE entrestate.sender_identities (
+  tenant_id uuid NOT NULL REFERENCES entrestate.tenants,
+  identity_id uuid NOT NULL,
+  channel text COLLATE "C" NOT NULL CHECK (channel IN ('email', 'sms', 'whatsapp')),
+  address text NOT NULL CHECK (octet_length(address) BETWEEN 1 AND 320),
+  address_norm text COLLATE "C" NOT NULL CHECK (octet_length(address_norm) BETWEEN 1 AND 320),
+  display_name text CHECK (char_length(display_name) BETWEEN 1 AND 100),
+  status text NOT NULL DEFAULT 'unverified' CHECK (status IN ('unverified', 'pending', 'verified', 'failed', 'revoked')),
+  is_default boolean NOT NULL DEFAULT false,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  verified_by text,
+  verified_at timestamptz,
+  PRIMARY KEY (tenant_id, identity_id),
+  CONSTRAINT sender_identities_address UNIQUE (address_norm, channel, tenant_id),
+  CONSTRAINT sender_identities_channel UNIQUE (identity_id, channel, tenant_id),
+  CHECK ((status = 'verified') <= (verified_at IS NOT NULL))
+);
+CREATE UNIQUE INDEX sender_identities_default ON entrestate.sender_identities (channel, tenant_id) WHERE is_default;
+COMMENT ON TABLE entrestate.sender_identities IS 'Addresses that a tenant''s messages come from, and whether each is verified. (B1)';
+COMMENT ON COLUMN entrestate.sender_identities.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_identities.identity_id IS 'Id, a time-ordered UUID.';
+COMMENT ON COLUMN entrestate.sender_identities.channel IS 'email, sms or whatsapp.';
+COMMENT ON COLUMN entrestate.sender_identities.address IS 'Address or number, as given.';
+COMMENT ON COLUMN entrestate.sender_identities.address_norm IS 'The same, normalised; once per channel.';
+COMMENT ON COLUMN entrestate.sender_identities.display_name IS 'Name that recipients see.';
+COMMENT ON COLUMN entrestate.sender_identities.status IS 'unverified, pending, verified, failed or revoked; transitions() says what follows what.';
+COMMENT ON COLUMN entrestate.sender_identities.is_default IS 'Whether campaigns without one of their own use it; one per channel.';
+COMMENT ON COLUMN entrestate.sender_identities.created_by IS 'Who made it.';
+COMMENT ON COLUMN entrestate.sender_identities.created_at IS 'When.';
+COMMENT ON COLUMN entrestate.sender_identities.verified_by IS 'Who last said that it is verified.';
+COMMENT ON COLUMN entrestate.sender_identities.verified_at IS 'When.';
+
+CREATE TABLE entrestate.campaign_identities (
+  tenant_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  channel text COLLATE "C" NOT NULL,
+  identity_id uuid NOT NULL,
+  PRIMARY KEY (tenant_id, campaign_id, channel),
+  FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id),
+  -- an identity of that channel
+  FOREIGN KEY (identity_id, channel, tenant_id) REFERENCES entrestate.sender_identities (identity_id, channel, tenant_id)
+);
+COMMENT ON TABLE entrestate.campaign_identities IS 'The identity that a campaign uses for a channel, instead of the tenant''s default. (B1)';
+COMMENT ON COLUMN entrestate.campaign_identities.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.campaign_identities.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.campaign_identities.channel IS 'Channel.';
+COMMENT ON COLUMN entrestate.campaign_identities.identity_id IS 'Identity of that channel.';
 
 -- No foreign key from what is written per step (due, intents, events): their
 -- keys are copied from a locked run by the processor alone, and verify()
@@ -347,7 +400,9 @@ COMMENT ON COLUMN entrestate.sandbox_callbacks.what IS 'What happens: a report''
 
 SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
 SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
-SELECT entrestate.protect('sender_steps', 'tenant');
+SELECT entrestate.protect('sender_steps', 'tenant', 'steps', 'version');
+SELECT entrestate.protect('sender_identities', 'tenant', 'identity', 'status');
+SELECT entrestate.protect('campaign_identities', 'tenant');
 SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
 SELECT entrestate.protect('sender_due', 'global');
 SELECT entrestate.protect('sandbox_settings', 'tenant');

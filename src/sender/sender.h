@@ -272,4 +272,8 @@ extern TimestampTz sender_cap_frees(const SenderCap *caps, int ncaps,
 									const SenderSend *sends, int nsends,
 									SenderChannel channel, TimestampTz now);
 
+/* render.c */
+extern int	sender_variant(const char *run, int run_len, int step,
+						   const int *weights, int n);
+
 #endif
