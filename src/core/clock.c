@@ -48,12 +48,12 @@ digits(const char **s, int most, int *value)
 }
 
 /*
- * parse_instant reads YYYY-MM-DDTHH:MM[:SS[.ffffff]](Z|+HH[:MM]|-HH[:MM]),
+ * es_instant_parse reads YYYY-MM-DDTHH:MM[:SS[.ffffff]](Z|+HH[:MM]|-HH[:MM]),
  * blank or T between.  It is our own reader because timestamptz_in depends on
  * the session's DateStyle and TimeZone and may throw inside a check hook.
  */
-static bool
-parse_instant(const char *s, int64 *usec)
+bool
+es_instant_parse(const char *s, TimestampTz *usec)
 {
 	int			y,
 				mo,
@@ -172,7 +172,7 @@ clock_check(char **newval, void **extra, GucSource source)
 	{
 		if (parse_shift(*newval, &c->usec))
 			c->mode = CLOCK_SHIFTED;
-		else if (parse_instant(*newval, &c->usec))
+		else if (es_instant_parse(*newval, &c->usec))
 			c->mode = CLOCK_STANDS;
 		else
 		{

@@ -27,6 +27,7 @@ extern Oid	es_owner(void);
 extern void es_clock_init(void);
 extern TimestampTz es_now(void);
 extern bool es_clock_moved(void);
+extern bool es_instant_parse(const char *s, TimestampTz *usec);
 
 /* calendar.c */
 extern pg_tz *es_zone(const char *name);

@@ -96,6 +96,10 @@ static const Transition transitions[] = {
 	{"run", "pending", "failed"},
 	{"run", "running", "failed"},
 	{"run", "failed", "running"},
+	/* a rehearsal begins again when its campaign goes live; not once the run
+	 * has sent anything (a constraint of sender_runs) */
+	{"run", "running", "pending"},
+	{"run", "done", "pending"},
 
 	/*
 	 * SENDER.md section 5.  The sandbox provider has no wire: its outcome is

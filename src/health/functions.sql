@@ -423,12 +423,27 @@ GROUP BY e.tenant_id, e.campaign_id, e.lead_id, e.step, e.attempt HAVING count(*
 UNION ALL
 SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(coalesce(i.campaign_id, e.campaign_id), coalesce(i.lead_id, e.lead_id)),
     coalesce(i.step, e.step), coalesce(i.attempt, e.attempt)),
-  CASE WHEN e.lead_id IS NULL THEN 'is sent, but no event says so' ELSE format('an event says that it was sent, but it is %s', coalesce(i.status, 'not there')) END
+  CASE WHEN e.says IS NULL THEN format('is %s, but no event says so', i.status) ELSE format('an event says that it was %s, but it is %s', e.says, coalesce(i.status, 'not there')) END
 FROM entrestate.sender_intents i
-FULL JOIN (SELECT DISTINCT v.tenant_id, v.campaign_id, v.lead_id, v.step, v.attempt FROM entrestate.sender_events v
-  WHERE v.type = (SELECT k.code FROM entrestate.sender_event_types() k WHERE k.name = 'sender.step.sent')) e
+FULL JOIN (
+  -- an outcome that was unknown may have been settled
+  SELECT v.tenant_id, v.campaign_id, v.lead_id, v.step, v.attempt,
+    CASE WHEN bool_or(k.name = 'sender.step.sent') THEN 'sent' WHEN bool_or(k.name = 'sender.step.failed') THEN 'failed'
+         WHEN NOT bool_or(k.name = 'sender.step.unknown') THEN NULL
+         WHEN bool_or(k.name = 'sender.settled' AND v.reason IS NOT NULL) THEN 'failed' WHEN bool_or(k.name = 'sender.settled') THEN 'sent' ELSE 'unknown' END AS says
+  FROM entrestate.sender_events v JOIN entrestate.sender_event_types() k ON k.code = v.type
+  WHERE k.name IN ('sender.step.sent', 'sender.step.failed', 'sender.step.unknown', 'sender.settled') GROUP BY 1, 2, 3, 4, 5) e
   ON e.tenant_id = i.tenant_id AND e.campaign_id = i.campaign_id AND e.lead_id = i.lead_id AND e.step = i.step AND e.attempt = i.attempt
-WHERE coalesce(i.status = 'sent', false) <> (e.lead_id IS NOT NULL)
+WHERE CASE WHEN i.status IN ('sent', 'failed', 'unknown') THEN i.status END IS DISTINCT FROM e.says
+UNION ALL
+SELECT 'L5', format('intent %s/%s/%s', entrestate.run_id(e.campaign_id, e.lead_id), e.step, e.attempt),
+  CASE WHEN i.lead_id IS NULL THEN format('%s was reported of a message that was never sent', k.name) ELSE format('%s was reported %s times', k.name, e.n) END
+FROM (SELECT v.tenant_id, v.campaign_id, v.lead_id, v.step, v.attempt, v.type, count(*) AS n FROM entrestate.sender_events v
+  WHERE v.run_seq IS NULL GROUP BY 1, 2, 3, 4, 5, 6) e
+JOIN entrestate.sender_event_types() k ON k.code = e.type
+LEFT JOIN entrestate.sender_intents i ON i.tenant_id = e.tenant_id AND i.campaign_id = e.campaign_id AND i.lead_id = e.lead_id
+  AND i.step = e.step AND i.attempt = e.attempt AND i.started_at IS NOT NULL
+WHERE i.lead_id IS NULL OR e.n > 1
 $$;
 COMMENT ON FUNCTION sender_verify() IS
 'Recomputes every run from its events, and what is due and in flight from the runs: one row per difference. For entrestate_auditor. (F11, L3, L5)';

@@ -6,6 +6,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('entrestate:%s:%s', current_database(), v.job), v.schedule, v.command FROM (VALUES
     ('sender', '* * * * *', 'CALL entrestate.sender_process()'),
+    ('sandbox_report', '* * * * *', 'CALL entrestate.sandbox_report()'),
     ('tick', '* * * * *', 'SELECT entrestate.tick()'),
     ('upkeep', '17 * * * *', 'SELECT entrestate.upkeep()'),
     ('sender_upkeep', '*/5 * * * *', 'CALL entrestate.sender_upkeep()'),

@@ -832,6 +832,32 @@ $$;
 COMMENT ON FUNCTION lead_restrain(uuid, uuid, text) IS
 'Internal: marks a locked lead as opted_out, complained or erasure.requested, tells its owner and ends its runs.';
 
+CREATE FUNCTION lead_opted_out(tenant uuid, lead uuid, channel text, source text, scope text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: one after the other.
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  used text := coalesce(scope, (SELECT s.opt_out_scope FROM entrestate.tenants s WHERE s.tenant_id = tenant));
+BEGIN
+  -- the address is kept from being written to whatever becomes of the lead
+  INSERT INTO entrestate.suppressions (tenant_id, channel, address_norm, reason, source, created_by, created_at)
+  SELECT tenant, h.channel, c.address_norm, 'opt_out', lead_opted_out.source, entrestate.current_actor(), entrestate.clock_now()
+  FROM entrestate.lead_contacts c
+  JOIN (VALUES ('email', 'email'), ('sms', 'phone'), ('whatsapp', 'phone')) h(channel, kind) ON h.kind = c.kind
+  WHERE c.tenant_id = tenant AND c.lead_id = lead AND (used = 'all' OR h.channel = lead_opted_out.channel)
+  ON CONFLICT DO NOTHING;
+  IF used = 'all' THEN
+    PERFORM entrestate.lead_restrain(tenant, lead, 'opted_out');
+  ELSE
+    PERFORM entrestate.activity_add('lead.channel.opted_out', 'lead', lead::text, NULL, jsonb_build_object('channel', channel));
+    PERFORM entrestate.audit_add('lead.channel.opted_out', 'lead', lead::text, jsonb_build_object('channel', channel));
+  END IF;
+  RETURN used;
+END
+$$;
+COMMENT ON FUNCTION lead_opted_out(uuid, uuid, text, text, text) IS
+'Internal: a locked lead opted out by a channel; scope NULL: the tenant''s. Returns the scope.';
+
 CREATE FUNCTION lead_opt_out(lead uuid, channel text, source text DEFAULT 'api', scope text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
@@ -842,20 +868,7 @@ BEGIN
   PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
   PERFORM entrestate.arg_choice('scope', used, ARRAY['all', 'channel']);
   PERFORM entrestate.arg_text('source', source, 100);
-  -- the address is kept from being written to whatever becomes of the lead
-  INSERT INTO entrestate.suppressions (tenant_id, channel, address_norm, reason, source, created_by, created_at)
-  SELECT t, h.channel, c.address_norm, 'opt_out', lead_opt_out.source, entrestate.current_actor(), entrestate.clock_now()
-  FROM entrestate.lead_contacts c
-  JOIN (VALUES ('email', 'email'), ('sms', 'phone'), ('whatsapp', 'phone')) h(channel, kind) ON h.kind = c.kind
-  WHERE c.tenant_id = t AND c.lead_id = lead AND (used = 'all' OR h.channel = lead_opt_out.channel)
-  ON CONFLICT DO NOTHING;
-  IF used = 'all' THEN
-    PERFORM entrestate.lead_restrain(t, lead, 'opted_out');
-  ELSE
-    PERFORM entrestate.activity_add('lead.channel.opted_out', 'lead', lead::text, NULL, jsonb_build_object('channel', channel));
-    PERFORM entrestate.audit_add('lead.channel.opted_out', 'lead', lead::text, jsonb_build_object('channel', channel));
-  END IF;
-  RETURN used;
+  RETURN entrestate.lead_opted_out(t, lead, channel, source, used);
 END
 $$;
 COMMENT ON FUNCTION lead_opt_out(uuid, text, text, text) IS
@@ -882,6 +895,22 @@ $$;
 COMMENT ON FUNCTION lead_opt_in(uuid, text, text) IS
 'Records a START: the opt-out ends, for the addresses of the channel by which it came; those of the other channels stay suppressed. Runs that ended stay ended, and what suppressed an address for another reason than an opt-out stays. Capability: lead.update. Errors: P0002, 22004, 22023, 54000, 55000. (A7)';
 
+CREATE FUNCTION lead_complain(tenant uuid, lead uuid, channel text, source text) RETURNS void
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: one after the other.
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO entrestate.suppressions AS s (tenant_id, channel, address_norm, reason, source, created_by, created_at)
+  SELECT tenant, lead_complain.channel, c.address_norm, 'complaint', lead_complain.source, entrestate.current_actor(), entrestate.clock_now()
+  FROM entrestate.lead_contacts c
+  WHERE c.tenant_id = tenant AND c.lead_id = lead AND c.kind = CASE lead_complain.channel WHEN 'email' THEN 'email' ELSE 'phone' END
+  ON CONFLICT ON CONSTRAINT suppressions_pkey DO UPDATE SET reason = 'complaint' WHERE s.reason <> 'complaint';
+  PERFORM entrestate.lead_restrain(tenant, lead, 'complained');
+END
+$$;
+COMMENT ON FUNCTION lead_complain(uuid, uuid, text, text) IS
+'Internal: a locked lead complained about a message of a channel.';
+
 CREATE FUNCTION lead_complained(lead uuid, channel text DEFAULT 'email', source text DEFAULT 'api') RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
@@ -890,12 +919,7 @@ DECLARE
 BEGIN
   PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
   PERFORM entrestate.arg_text('source', source, 100);
-  INSERT INTO entrestate.suppressions AS s (tenant_id, channel, address_norm, reason, source, created_by, created_at)
-  SELECT t, lead_complained.channel, c.address_norm, 'complaint', lead_complained.source, entrestate.current_actor(), entrestate.clock_now()
-  FROM entrestate.lead_contacts c
-  WHERE c.tenant_id = t AND c.lead_id = lead AND c.kind = CASE lead_complained.channel WHEN 'email' THEN 'email' ELSE 'phone' END
-  ON CONFLICT ON CONSTRAINT suppressions_pkey DO UPDATE SET reason = 'complaint' WHERE s.reason <> 'complaint';
-  PERFORM entrestate.lead_restrain(t, lead, 'complained');
+  PERFORM entrestate.lead_complain(t, lead, channel, source);
 END
 $$;
 COMMENT ON FUNCTION lead_complained(uuid, text, text) IS
@@ -913,30 +937,40 @@ $$;
 COMMENT ON FUNCTION lead_erasure_request(uuid) IS
 'Records that a lead asked to be erased: its runs end in this transaction. Also while the tenant is frozen. Capability: lead.restrain. Errors: P0002, 22004, 55000. (E11)';
 
-CREATE FUNCTION lead_bounced(lead uuid, channel text, address text, hard boolean) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+CREATE FUNCTION lead_bounce(tenant uuid, lead uuid, channel text, norm text, hard boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+-- PL/pgSQL: one after the other.
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  t uuid := entrestate.lead_require(lead, 'lead.restrain');
-  k text;
-  norm text;
+  k text := CASE channel WHEN 'email' THEN 'email' ELSE 'phone' END;
 BEGIN
-  PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
-  k := CASE channel WHEN 'email' THEN 'email' ELSE 'phone' END;
-  norm := entrestate.arg_address(k, entrestate.arg_text('address', address, 320), t, NULL);
-  IF NOT EXISTS (SELECT FROM entrestate.lead_contacts c WHERE c.tenant_id = t AND c.lead_id = lead AND c.kind = k AND c.address_norm = norm) THEN
+  IF NOT EXISTS (SELECT FROM entrestate.lead_contacts c WHERE c.tenant_id = tenant AND c.lead_id = lead AND c.kind = k AND c.address_norm = norm) THEN
     RETURN false;
   END IF;
   PERFORM entrestate.activity_add('lead.bounced', 'lead', lead::text, NULL, jsonb_build_object('channel', channel, 'hard', coalesce(hard, false)));
   IF coalesce(hard, false) THEN
     UPDATE entrestate.lead_contacts c SET unusable_reason = 'hard_bounce'
-    WHERE c.tenant_id = t AND c.lead_id = lead AND c.kind = k AND c.address_norm = norm;
+    WHERE c.tenant_id = tenant AND c.lead_id = lead AND c.kind = k AND c.address_norm = norm;
     INSERT INTO entrestate.suppressions (tenant_id, channel, address_norm, reason, source, created_by, created_at)
-    VALUES (t, lead_bounced.channel, norm, 'hard_bounce', NULL, entrestate.current_actor(), entrestate.clock_now())
+    VALUES (tenant, lead_bounce.channel, norm, 'hard_bounce', NULL, entrestate.current_actor(), entrestate.clock_now())
     ON CONFLICT DO NOTHING;
-    PERFORM entrestate.lead_direct(t, lead);
+    PERFORM entrestate.lead_direct(tenant, lead);
   END IF;
   RETURN true;
+END
+$$;
+COMMENT ON FUNCTION lead_bounce(uuid, uuid, text, text, boolean) IS
+'Internal: a message to a normalised address of a locked lead bounced; false: the lead does not have it.';
+
+CREATE FUNCTION lead_bounced(lead uuid, channel text, address text, hard boolean) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+DECLARE
+  t uuid := entrestate.lead_require(lead, 'lead.restrain');
+BEGIN
+  PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
+  RETURN entrestate.lead_bounce(t, lead, channel, entrestate.arg_address(CASE channel WHEN 'email' THEN 'email' ELSE 'phone' END,
+    entrestate.arg_text('address', address, 320), t, NULL), hard);
 END
 $$;
 COMMENT ON FUNCTION lead_bounced(uuid, text, text, boolean) IS

@@ -97,8 +97,9 @@ add_event(Batch *b, Run *r, SenderEventType type, SenderReason reason,
 	columns_add(c, 17, Int16GetDatum(r->variant), !step || r->variant < 0);
 }
 
-static void
-add_intent(Batch *b, const Run *r, const char *status, const char *provider, SenderReason reason)
+/* batch_add_intent records what is to be sent, or was, for the step at the cursor. */
+void
+batch_add_intent(Batch *b, const Run *r, const char *status, const char *provider, SenderReason reason)
 {
 	Columns    *c = &b->intents;
 
@@ -200,12 +201,12 @@ batch_end_run(Batch *b, Run *r, SenderReason reason)
 }
 
 /*
- * step_outcome records the outcome of the step at the cursor, moves the cursor
+ * batch_step_outcome records the outcome of the step at the cursor, moves the cursor
  * on and looks at gates 3 to 7 for the new index; the last outcome ends the
  * run, which is done then.
  */
-static void
-step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason)
+void
+batch_step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason)
 {
 	const Queue *q = r->queue;
 	TimestampTz next = 0;
@@ -239,8 +240,6 @@ step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason)
 	}
 }
 
-static void sandbox_send(Batch *b, Run *r);
-
 /* batch_apply carries a decision out; false when the run stays as it is. */
 bool
 batch_apply(Batch *b, Run *r, SenderDecision d)
@@ -268,7 +267,7 @@ batch_apply(Batch *b, Run *r, SenderDecision d)
 			add_run(b, r, "done", NULL, d.reason, false, true);
 			break;
 		case ACTION_SKIP:
-			step_outcome(b, r, EVENT_STEP_SKIPPED, d.reason);
+			batch_step_outcome(b, r, EVENT_STEP_SKIPPED, d.reason);
 			break;
 		case ACTION_DEFER:
 			if (d.reason == REASON_RISING_INTENT)
@@ -278,17 +277,22 @@ batch_apply(Batch *b, Run *r, SenderDecision d)
 			batch_add_due(b, &r->campaign->id, r->version, r->cursor, &r->lead, d.until);
 			break;
 		case ACTION_SIMULATE:
-			step_outcome(b, r, EVENT_STEP_SIMULATED, d.reason);
+			batch_step_outcome(b, r, EVENT_STEP_SIMULATED, d.reason);
 			r->admitted = true;
 			break;
 		case ACTION_ADMIT:
 			r->admitted = true;
 			if (b->tenant->mode == MODE_SANDBOX)
-				sandbox_send(b, r);
+			{
+				SenderReason reason;
+				SenderEventType type = sandbox_send(b, r, &reason);
+
+				batch_step_outcome(b, r, type, reason);
+			}
 			else
 			{
 				/* the run waits on the intent; its outcome will move it on */
-				add_intent(b, r, "ready", "none", REASON_NONE);
+				batch_add_intent(b, r, "ready", "none", REASON_NONE);
 				add_run(b, r, "running", NULL, REASON_NONE, false, false);
 			}
 			break;
@@ -299,14 +303,37 @@ batch_apply(Batch *b, Run *r, SenderDecision d)
 }
 
 /*
- * sandbox_send lets the sandbox provider send: it has no wire, so the outcome
- * is of this transaction.
+ * batch_retry carries out an operator's retry of a step that has its outcome
+ * already: another attempt, with an intent of its own.  Cursor, status and
+ * next_at stay; what it changes of the run is written by the caller.  Returns
+ * what became of it.
  */
-static void
-sandbox_send(Batch *b, Run *r)
+const char *
+batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before)
 {
-	add_intent(b, r, "sent", "sandbox", REASON_NONE);
-	step_outcome(b, r, EVENT_STEP_SENT, REASON_NONE);
+	Assert(d.action == ACTION_ADMIT || d.action == ACTION_SIMULATE);
+	r->mode = d.action == ACTION_SIMULATE ? MODE_DRY_RUN : b->tenant->mode;
+	r->cursor = r->queue->step;
+	r->attempt = attempt;
+	r->admitted = true;
+	add_event(b, r, EVENT_STEP_RETRIED, REASON_NONE, next);
+	if (d.action == ACTION_SIMULATE)
+	{
+		add_event(b, r, EVENT_STEP_SIMULATED, d.reason, next);
+		return "simulated";
+	}
+	if (b->tenant->mode == MODE_SANDBOX)
+	{
+		SenderReason reason;
+		SenderEventType type = sandbox_send(b, r, &reason);
+
+		add_event(b, r, type, reason, next);
+		if (type == EVENT_STEP_SENT && !sent_before)
+			r->sent_steps++;
+		return type == EVENT_STEP_SENT ? "sent" : type == EVENT_STEP_FAILED ? "failed" : "unknown";
+	}
+	batch_add_intent(b, r, "ready", "none", REASON_NONE);
+	return "ready";
 }
 
 static int
@@ -454,6 +481,7 @@ batch_write(Batch *b)
 		elog(ERROR, "a run was changed by somebody who does not have its lead");
 	columns_run(&b->parked, &parked, SPI_OK_UPDATE, tenant);
 	write_due(b, tenant);
+	sandbox_write(b);
 	columns_run(&b->actions, &actions, SPI_OK_INSERT, tenant);
 	columns_run(&b->voids, &voids, SPI_OK_UPDATE, tenant);
 }

@@ -159,6 +159,7 @@ typedef struct Batch
 	Columns		voids;			/* campaign, lead */
 	Columns		tickets;		/* campaign, lead, reason */
 	Columns		parked;			/* campaign, lead */
+	struct Sandbox *sandbox;	/* NULL: it has sent nothing */
 } Batch;
 
 /* codes.c */
@@ -182,6 +183,7 @@ extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
 extern const Text *text_of(const Run *r);
 extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
+extern TimestampTz opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now);
 extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now);
 
 /* batch.c */
@@ -190,8 +192,20 @@ extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int 
 						  const pg_uuid_t *lead, TimestampTz at);
 extern bool batch_apply(Batch *b, Run *r, SenderDecision d);
 extern void batch_end_run(Batch *b, Run *r, SenderReason reason);
+extern void batch_add_intent(Batch *b, const Run *r, const char *status, const char *provider,
+							 SenderReason reason);
+extern void batch_step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason);
 extern void batch_write(Batch *b);
 extern void batch_open_tickets(Batch *b);
+extern const char *batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before);
+
+/* process.c */
+extern void sender_use_up(Tenant *t, Queue *q);
+extern void sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns);
+
+/* sandbox.c */
+extern SenderEventType sandbox_send(Batch *b, Run *r, SenderReason *reason);
+extern void sandbox_write(Batch *b);
 
 /*
  * The columns that lead_facts_at() reads: of leads l, sender_runs r and

@@ -691,6 +691,16 @@ budget_of(const Tenant *t, const Queue *q)
 	return REASON_NONE;
 }
 
+/* opening_of returns when windows open, or, where they do not open within the
+ * horizon, when to look again. */
+TimestampTz
+opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now)
+{
+	TimestampTz at = windows_opening(windows, n, zone, now);
+
+	return at == DT_NOEND ? now + WINDOWS_HORIZON_DAYS * USECS_PER_DAY : at;
+}
+
 /*
  * facts_of puts together what the decision looks at; without a run, what it
  * would see of one with nothing against it, which tells whether the queue is
@@ -729,7 +739,8 @@ facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now)
 
 		f.lead = r->facts;
 		f.cursor = r->cursor;
-		f.awaiting_go_live = r->mode == MODE_DRY_RUN && !f.dry_run;
+		/* one that has sent something does not begin again: it goes on */
+		f.awaiting_go_live = r->mode == MODE_DRY_RUN && !f.dry_run && r->sent_steps == 0;
 		f.first_due_at = r->first_due_at;
 		f.guard = r->guard;
 		f.contact = r->contact;
@@ -741,10 +752,7 @@ facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now)
 			r->last_signal_at > (r->last_outcome_at != 0 ? r->last_outcome_at : r->created_at);
 		f.deferrals = r->deferrals;
 		f.delayed_to = q->delay != NULL ? es_add_delay(now, q->delay, zone) : now;
-		f.opens_at = windows_opening(windows, 3, zone, now);
-		/* it looks so far only; look again then */
-		if (f.opens_at == DT_NOEND)
-			f.opens_at = now + WINDOWS_HORIZON_DAYS * USECS_PER_DAY;
+		f.opens_at = opening_of(windows, 3, zone, now);
 		f.cap_frees_at = sender_cap_frees(c->caps, c->ncaps, r->sends, r->nsends, q->channel, now);
 	}
 	return f;

@@ -185,9 +185,9 @@ judge_queues(const Tenant *t, Queue *queues, int nqueues, TimestampTz now)
 	}
 }
 
-/* use_up takes a send from the budgets that it counts against. */
-static void
-use_up(Tenant *t, Queue *q)
+/* sender_use_up takes a send from the budgets that it counts against. */
+void
+sender_use_up(Tenant *t, Queue *q)
 {
 	Channel    *c = &t->channels[q->channel];
 	Campaign   *k = q->campaign;
@@ -204,8 +204,9 @@ use_up(Tenant *t, Queue *q)
 		t->funds--;
 }
 
-static void
-write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns)
+/* sender_write_usage notes what was taken. */
+void
+sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns)
 {
 	static EsPlan plan = {
 		"INSERT INTO entrestate.sender_usage AS s (tenant_id, budget, key, window_at, used)"
@@ -419,7 +420,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 			{
 				decided++;
 				if (r->admitted && !f.dry_run)
-					use_up(&tenant, q);
+					sender_use_up(&tenant, q);
 				if (r->admitted || r->ended)
 					spread(r, runs, i + 1, nruns, b.now);
 				continue;
@@ -429,7 +430,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 		batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
 	}
 	batch_write(&b);
-	write_usage(&tenant, campaigns, ncampaigns);
+	sender_write_usage(&tenant, campaigns, ncampaigns);
 	batch_open_tickets(&b);
 	write_holds(&tenant, queues, nqueues, b.now);
 

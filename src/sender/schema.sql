@@ -170,6 +170,8 @@ CREATE TABLE entrestate.sender_runs (
   updated_at timestamptz NOT NULL,
   ended_at timestamptz,
   PRIMARY KEY (tenant_id, campaign_id, lead_id),
+  -- a run that has sent anything does not begin again
+  CHECK (status <> 'pending' OR sent_steps = 0),
   FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
   FOREIGN KEY (tenant_id, campaign_id, version)
     REFERENCES entrestate.sender_sequences (tenant_id, campaign_id, version)
@@ -191,7 +193,7 @@ COMMENT ON COLUMN entrestate.sender_runs.deferrals IS 'Deferrals of the step so 
 COMMENT ON COLUMN entrestate.sender_runs.sent_steps IS 'Steps sent so far: done is final once it is not 0.';
 COMMENT ON COLUMN entrestate.sender_runs.awaiting_go_live IS 'A rehearsal that will begin again when the campaign goes live.';
 COMMENT ON COLUMN entrestate.sender_runs.stopped_by IS 'Who stopped it; NULL: nobody.';
-COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome.';
+COMMENT ON COLUMN entrestate.sender_runs.last_outcome_at IS 'When the last step had its outcome, or the run began again after a rehearsal.';
 COMMENT ON COLUMN entrestate.sender_runs.reason IS 'Code of the reason it ended for; sender_reasons() names it.';
 COMMENT ON COLUMN entrestate.sender_runs.created_at IS 'When it began.';
 COMMENT ON COLUMN entrestate.sender_runs.updated_at IS 'When it last changed: the instant of its last event.';
@@ -306,7 +308,7 @@ COMMENT ON COLUMN entrestate.sender_events.attempt IS 'Attempt of the step; with
 COMMENT ON COLUMN entrestate.sender_events.mode IS 'Code of sender_modes().';
 COMMENT ON COLUMN entrestate.sender_events.channel IS 'Code of sender_channels().';
 COMMENT ON COLUMN entrestate.sender_events.reason IS 'Code of sender_reasons().';
-COMMENT ON COLUMN entrestate.sender_events.decided_at IS 'Instant of the decision.';
+COMMENT ON COLUMN entrestate.sender_events.decided_at IS 'Instant of the decision; of a provider''s report: when it happened.';
 COMMENT ON COLUMN entrestate.sender_events.next_at IS 'The run''s next_at after it.';
 COMMENT ON COLUMN entrestate.sender_events.score IS 'The lead''s score that the decision saw.';
 COMMENT ON COLUMN entrestate.sender_events.hot IS 'Whether the lead was hot.';
@@ -358,6 +360,44 @@ COMMENT ON COLUMN entrestate.handoff_tickets.resolved_by IS 'Who resolved it.';
 COMMENT ON COLUMN entrestate.handoff_tickets.resolved_at IS 'When.';
 COMMENT ON COLUMN entrestate.handoff_tickets.outcome IS 'What came of it.';
 
+CREATE TABLE entrestate.sandbox_settings (
+  tenant_id uuid NOT NULL PRIMARY KEY REFERENCES entrestate.tenants,
+  seed bigint NOT NULL,
+  rates jsonb NOT NULL,
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL
+);
+COMMENT ON TABLE entrestate.sandbox_settings IS 'How the sandbox provider draws what becomes of a sandbox tenant''s messages; without a row everything is sent. (E16)';
+COMMENT ON COLUMN entrestate.sandbox_settings.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sandbox_settings.seed IS 'Seed: the same leads with the same seed meet the same fate.';
+COMMENT ON COLUMN entrestate.sandbox_settings.rates IS 'All rates, as sandbox_rates() names them.';
+COMMENT ON COLUMN entrestate.sandbox_settings.set_by IS 'Who set them.';
+COMMENT ON COLUMN entrestate.sandbox_settings.set_at IS 'When.';
+
+-- In the order in which they come in: by instant and, of one instant, by a hash
+-- that depends on no id.
+CREATE TABLE entrestate.sandbox_callbacks (
+  tenant_id uuid NOT NULL,
+  due_at timestamptz NOT NULL,
+  draw bigint NOT NULL,
+  campaign_id uuid NOT NULL,
+  lead_id uuid NOT NULL,
+  step smallint NOT NULL,
+  attempt smallint NOT NULL,
+  what text COLLATE "C" NOT NULL CHECK (what IN ('delivered', 'bounced', 'auto_replied', 'opened', 'clicked', 'replied', 'chat_message',
+    'form_resubmission', 'call_request', 'unsubscribed', 'complained', 'settled_sent', 'settled_failed')),
+  PRIMARY KEY (tenant_id, due_at, draw, campaign_id, lead_id, step, attempt, what)
+);
+COMMENT ON TABLE entrestate.sandbox_callbacks IS 'What the sandbox provider will report, and what leads will do, once it is due; taken away then. Read across tenants by sandbox_report(). (E16)';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.due_at IS 'When it happens.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.draw IS 'Hash that was drawn for it: the order of what falls on one instant.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.campaign_id IS 'Campaign of the message.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.lead_id IS 'Its lead.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.step IS 'Its step.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.attempt IS 'Its attempt.';
+COMMENT ON COLUMN entrestate.sandbox_callbacks.what IS 'What happens: a report''s type, or the kind of a signal.';
+
 SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
 SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
 SELECT entrestate.protect('sender_steps', 'tenant', 'steps', 'version');
@@ -365,6 +405,8 @@ SELECT entrestate.protect('sender_identities', 'tenant', 'identity', 'status');
 SELECT entrestate.protect('campaign_identities', 'tenant');
 SELECT entrestate.protect('sender_runs', 'derived', 'run', 'status');
 SELECT entrestate.protect('sender_due', 'global');
+SELECT entrestate.protect('sandbox_settings', 'tenant');
+SELECT entrestate.protect('sandbox_callbacks', 'global');
 SELECT entrestate.protect('sender_usage', 'derived');
 SELECT entrestate.protect('sender_holds', 'derived');
 SELECT entrestate.protect('sender_events', 'events', by_month => true);

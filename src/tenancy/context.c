@@ -922,7 +922,8 @@ PG_FUNCTION_INFO_V1(tenancy_require);
  * works for a tenant.  The order is the documents': who are you, may you here,
  * then everything else, so that nobody learns what exists by asking.
  * Capabilities that end in ".read" are allowed while the tenant is frozen, and
- * lead.restrain: a frozen tenant still records opt-outs and complaints.
+ * lead.restrain and delivery.report: a frozen tenant still records opt-outs,
+ * complaints and what providers report.
  */
 Datum
 tenancy_require(PG_FUNCTION_ARGS)
@@ -947,7 +948,8 @@ tenancy_require(PG_FUNCTION_ARGS)
 				 errhint("entrestate.capabilities() lists who may do what.")));
 	if (c->frozen && !(n > 5 && strcmp(capability + n - 5, ".read") == 0) &&
 		strcmp(capability, "tenant.freeze") != 0 &&
-		strcmp(capability, "lead.restrain") != 0)
+		strcmp(capability, "lead.restrain") != 0 &&
+		strcmp(capability, "delivery.report") != 0)
 		ereport(ERROR,
 				(errcode(es_errcode(ES_TENANT_FROZEN)),
 				 errmsg("the tenant is frozen"),

@@ -94,7 +94,7 @@ CREATE TABLE entrestate.role_capabilities (
 );
 COMMENT ON TABLE entrestate.role_capabilities IS 'Which role within a tenant has which capability. (C1, E1)';
 COMMENT ON COLUMN entrestate.role_capabilities.role IS 'Role within the tenant.';
-COMMENT ON COLUMN entrestate.role_capabilities.capability IS 'Capability: <noun>.<verb>; those that end in .read, and lead.restrain, are allowed while the tenant is frozen.';
+COMMENT ON COLUMN entrestate.role_capabilities.capability IS 'Capability: <noun>.<verb>; those that end in .read, lead.restrain and delivery.report are allowed while the tenant is frozen.';
 
 -- Each capability with the roles that have it: the union of the documents'
 -- matrices (docs/decisions.md).
@@ -133,7 +133,9 @@ SELECT r, c.capability FROM (VALUES
   ('template.manage',  '{owner,admin,operator,member}'),
   ('template.approve', '{owner,admin}'),
   ('sender.read',      '{owner,admin,operator,closer,member,viewer}'),
-  ('sender.operate',   '{owner,admin,operator}')
+  ('sender.operate',   '{owner,admin,operator}'),
+  ('delivery.report',  '{owner,admin,operator,member}'),
+  ('sandbox.manage',   '{owner,admin,operator}')
 ) AS c(capability, roles), unnest(c.roles) AS r;
 
 SELECT entrestate.protect('tenants', 'tenant');

@@ -95,7 +95,7 @@ printf "ratio: sender_one_session_floor %.3f aim 0.8\n", $one / $floor;
 
 # the peers: their packages from npm's own registry
 my $jobs = $ENV{BENCH_JOBS} || 50000;
-if (system("cp -r $here/peers $work/peers && cd $work/peers && npm install --no-audit --no-fund --silent >$work/npm.log 2>&1") != 0)
+if (system("mkdir -p $work && cp -r $here/peers $work/peers && cd $work/peers && npm install --no-audit --no-fund --silent >$work/npm.log 2>&1") != 0)
 {
   print "graphile-worker and pg-boss could not be installed by npm: they are left out\n";
   exit 0;

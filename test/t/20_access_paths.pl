@@ -92,6 +92,10 @@ INSERT INTO entrestate.lead_imports (tenant_id, import_id, source, row_count, im
 SELECT tenant_id, data.lead(i), 'import', 1, 1, 0, 0, '{}', 'owner', at FROM data.leads WHERE i % 10 = 0;
 INSERT INTO entrestate.policy_snapshots (tenant_id, campaign_id, version, policy, taken_by, taken_at)
 SELECT tenant_id, campaign_id, -v, '{}', 'owner', '2026-01-01' FROM (SELECT DISTINCT tenant_id, campaign_id FROM data.leads) c, generate_series(1, $rows / 250) v;
+-- a step that can be retried
+INSERT INTO entrestate.sender_events (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, step, attempt, mode, channel, decided_at, sequence_version)
+SELECT tenant_id, lead_id, '2026-02-20', campaign_id, (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.step.skipped'), 5, 0, 0, 2, 1, '2026-02-20', 1
+FROM data.leads WHERE n = 1 AND i % 20 = 4 ORDER BY i LIMIT 1;
 RESET session_replication_role;
 CALL data.guards_of_all('ENABLE ALWAYS');
 VACUUM ANALYZE;
@@ -132,6 +136,9 @@ $v{address} = 'person.' . substr($v{person}, 7) . '@example.com';
 ($v{form}, $v{gone}, $v{notice}) = map { $node->safe_psql('postgres', $_) } "SELECT max(value) FROM entrestate.campaign_bindings WHERE tenant_id = '$v{t}' AND kind = 'form'",
   "SELECT max(address_norm) FROM entrestate.suppressions WHERE tenant_id = '$v{t}'",
   "SELECT notification_id FROM entrestate.notifications WHERE tenant_id = '$v{t}' AND user_id = 'owner' AND read_at IS NULL LIMIT 1";
+@v{qw(skipped skipped_campaign)} = split /\|/, $node->safe_psql('postgres', "SELECT lead_id, campaign_id FROM data.leads WHERE n = 1 AND i % 20 = 4 ORDER BY i LIMIT 1");
+@v{qw(failed failed_campaign)} = split /\|/, $node->safe_psql('postgres', "SELECT lead_id, campaign_id FROM data.leads WHERE n = 1 AND i % 20 = 3 ORDER BY i LIMIT 1");
+@v{qw(open open_campaign)} = split /\|/, $node->safe_psql('postgres', "SELECT lead_id, campaign_id FROM data.leads WHERE n = 1 AND i % 20 = 1 ORDER BY i LIMIT 1");
 $v{campaign2} = $node->safe_psql('postgres', 'SELECT campaign_id FROM data.campaigns WHERE n = 1 AND k = 9');
 
 sub fill { return $_[0] =~ s/(?<!:):(\w+)/exists $v{$1} ? "'$v{$1}'" : ":$1"/ger }
@@ -309,6 +316,13 @@ my %app = (
   campaign_update => [ "SELECT entrestate.campaign_update(:campaign, name => 'Other')", 500 ],
   # a backfill reads its campaign's attributions since then
   'campaign_update, with a backfill' => [ "SELECT entrestate.campaign_update(:campaign, backfill => '2026-02-28')" ],
+  # reads the campaign's runs, and writes those that are due
+  campaign_resume => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign)" ],
+  'campaign_resume, skip' => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign, 'skip')" ],
+  'campaign_resume, stop' => [ "SELECT entrestate.campaign_status_set(:campaign, 'paused'), entrestate.campaign_resume(:campaign, 'stop')" ],
+  campaign_rehearse => [ 'SELECT entrestate.campaign_rehearse(:campaign)', 500 ],
+  campaign_go_live => [ "SELECT entrestate.campaign_rehearse(:campaign), entrestate.campaign_go_live(:campaign, 'all')" ],
+  channel_limits_set => [ "SELECT entrestate.channel_limits_set('sms', 100)", 400 ],
   channel_set => [ "SELECT entrestate.channel_set('sms', true)", 400 ],
   agent_settings_get => [ 'SELECT entrestate.agent_settings_get(:campaign)', 100 ],
   agent_settings_set => [ "SELECT entrestate.agent_settings_set(:campaign, behaviour => '{\"tone\": 7}')", 700 ],
@@ -376,6 +390,11 @@ my %app = (
   notifications_read => [ 'SELECT entrestate.notifications_read(ARRAY[:notice]::uuid[])', 300 ],
   # what is not read is counted
   notifications_unread => [ 'SELECT entrestate.notifications_unread()', 1000 ],
+  sender_stop => [ "SELECT entrestate.sender_stop(:open_campaign, :open, 'x')", 900 ],
+  sender_resume => [ 'SELECT entrestate.sender_resume(:failed_campaign, :failed)', 700 ],
+  sender_retry => [ 'SELECT entrestate.sender_retry(:skipped_campaign, :skipped, 0)', 900 ],
+  # reads the campaign's runs, and writes those that move
+  sender_upgrade => [ "SELECT entrestate.sender_upgrade(:campaign, v) FROM entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day'))) v, entrestate.sequence_publish(:campaign, v)" ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],

@@ -93,7 +93,7 @@ sub send
 sub wait
 {
   my ($self, $mark) = @_;
-  $self->{run}->pump until $self->{stdout} =~ /\Q$mark\E/ && $self->{stderr} =~ /\Q$mark\E/;
+  $self->{run}->pump until $self->{stdout} =~ /\Q$mark\E\n/ && $self->{stderr} =~ /\Q$mark\E\n/;
   (my $out = $self->{stdout}) =~ s/\n?\Q$mark\E\n//;
   ($self->{err} = $self->{stderr}) =~ s/\n?\Q$mark\E\n//;
   return $out;
