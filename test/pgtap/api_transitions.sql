@@ -61,8 +61,9 @@ WHERE p.machine IS NOT NULL AND f.state <> s.state;
 CREATE FUNCTION pg_temp.update_state(g guarded) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   n integer;
-  -- what a ticket's state goes with
-  also text := CASE WHEN g.table_name = 'handoff_tickets' THEN ', taken_by = ''x'', resolved_at = CASE WHEN $1 = ''resolved'' THEN now() END' ELSE '' END;
+  -- what a ticket's or an identity's state goes with
+  also text := CASE WHEN g.table_name = 'handoff_tickets' THEN ', taken_by = ''x'', resolved_at = CASE WHEN $1 = ''resolved'' THEN now() END'
+    WHEN g.table_name = 'sender_identities' THEN ', verified_at = now()' ELSE '' END;
 BEGIN
   PERFORM fixture.enter('a');
   -- put there without its guard, to have the state to go from; and undone

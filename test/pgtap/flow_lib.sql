@@ -13,7 +13,7 @@ CREATE FUNCTION flow.enter(name text) RETURNS void LANGUAGE sql AS $$
   SELECT entrestate.login(t.tenant, 'boss') FROM flow.tenant t WHERE t.name = enter.name
 $$;
 -- A tenant with a campaign that runs: steps are "channel delay" each, such as {"email 0","sms 3 days"}.
-CREATE FUNCTION flow.make(name text, steps text[], mode text DEFAULT 'sandbox', zone text DEFAULT 'America/Toronto') RETURNS void
+CREATE FUNCTION flow.make(name text, steps text[], mode text DEFAULT 'sandbox', zone text DEFAULT 'America/Toronto', stop_on_reply boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
   t flow.tenant;
@@ -28,16 +28,28 @@ BEGIN
   PERFORM entrestate.template_status_set(t.email, 1, 'approved'), entrestate.template_status_set(t.sms, 1, 'approved');
   t.campaign := entrestate.campaign_create('c');
   UPDATE flow.tenant x SET campaign = t.campaign, email = t.email, sms = t.sms WHERE x.name = make.name;
-  PERFORM flow.sequence(name, steps);
+  -- who a live tenant's messages come from
+  IF mode = 'live' THEN
+    PERFORM flow.identity('email', 'team@example.com'), flow.identity('sms', '+14165550000');
+  END IF;
+  PERFORM flow.sequence(name, steps, stop_on_reply);
   PERFORM entrestate.sequence_publish(t.campaign, 1);
   PERFORM entrestate.campaign_status_set(t.campaign, 'active');
   PERFORM entrestate.campaign_update(t.campaign, sender_enabled => true);
 END
 $$;
-CREATE FUNCTION flow.sequence(name text, steps text[]) RETURNS integer LANGUAGE sql AS $$
+CREATE FUNCTION flow.identity(channel text, address text) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+  i uuid := entrestate.identity_create(channel, address);
+BEGIN
+  PERFORM entrestate.identity_status_set(i, 'pending'), entrestate.identity_status_set(i, 'verified'), entrestate.identity_default_set(i);
+  RETURN i;
+END
+$$;
+CREATE FUNCTION flow.sequence(name text, steps text[], stop_on_reply boolean DEFAULT true) RETURNS integer LANGUAGE sql AS $$
   SELECT entrestate.sequence_create(t.campaign, (SELECT jsonb_agg(jsonb_build_object('channel', split_part(s, ' ', 1),
       'template', CASE split_part(s, ' ', 1) WHEN 'email' THEN t.email ELSE t.sms END, 'delay', substr(s, position(' ' IN s) + 1)) ORDER BY o)
-    FROM unnest(steps) WITH ORDINALITY u(s, o))) FROM flow.tenant t WHERE t.name = sequence.name
+    FROM unnest(steps) WITH ORDINALITY u(s, o)), stop_on_reply => sequence.stop_on_reply) FROM flow.tenant t WHERE t.name = sequence.name
 $$;
 -- A lead of the tenant's campaign; "both" contact points unless told otherwise. An address is one lead's, so those
 -- that are not given are new ones.

@@ -253,7 +253,10 @@ FROM pg_temp.facts a JOIN pg_temp.facts b ON b.no > a.no AND (a.gate < b.gate OR
 SELECT is(pg_temp.decided('UPDATE entrestate.leads SET replied_at = ''2026-01-05T09:59:59.999999Z'' WHERE lead_id = $1'), 'sent', '"since the run was created": a microsecond before is not');
 SELECT is(pg_temp.decided('UPDATE entrestate.leads SET replied_at = ''2026-01-05T10:00:00Z'' WHERE lead_id = $1'), 'replied', '"since the run was created": at that instant is');
 SELECT is(pg_temp.decided('UPDATE entrestate.leads SET handoff_at = ''2026-01-05T09:59:59.999999Z'' WHERE lead_id = $1'), 'sent', '"opened since the run was created": a microsecond before is not');
-SELECT is(pg_temp.decided('UPDATE entrestate.leads SET replied_at = ''2026-01-06'' WHERE lead_id = $1', 'UPDATE entrestate.sender_sequences SET stop_on_reply = false WHERE tenant_id = $2'), 'sent', '"and the sequence stops on reply (default)": one that does not goes on');
+SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('goes on', '{email 0,sms 1 day}', stop_on_reply => false), pg_temp.lead('goes on', 'ann') \g /dev/null
+SELECT flow.process('goes on'), flow.at('2026-01-06T09:00:00Z'), entrestate.signal_add(flow.id('goes on', 'ann'), 'reply') FROM flow.enter('goes on') \g /dev/null
+SELECT flow.process('goes on', '2026-01-06T10:00:00Z') \g /dev/null
+SELECT is(flow.story('goes on', 'ann'), 'run.started, step.sent 0, step.sent 1, run.done (completed)', '"and the sequence stops on reply (default)": one that does not goes on');
 
 -- ---------------------------------------------------------------- section 5: STOP and START
 SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('stop', '{email 0,sms 1 day,email 1 day}') \g /dev/null

@@ -6,7 +6,7 @@
 -- database of a pgTAP file is its own. Afterwards there are
 --
 --   psql variables   :a :b (tenants), and :a_owner :a_viewer :a_campaign :a_campaign_draft
---                    :a_template :a_template_sms :a_lead :a_lead2 ... :a_lead7 (merged into
+--                    :a_template :a_template_sms :a_identity :a_lead :a_lead2 ... :a_lead7 (merged into
 --                    :a_lead6), :a_import :a_ticket (lead2's, open) :a_notification, the same with b_;
 --                    they are text, quoted as :'a'
 --   fixture.ids      all of them as rows (who, name, id, kind)
@@ -88,6 +88,7 @@ DECLARE
   c2 uuid;
   m uuid;
   m2 uuid;
+  s uuid;
   l uuid;
 BEGIN
   INSERT INTO fixture.ids SELECT who, v, format('user-%s-%s', who, v), 'user'
@@ -107,6 +108,11 @@ BEGIN
   c := entrestate.campaign_create(marker || ' towers', 'investor', jsonb_build_object('page', marker),
     jsonb_build_object('forms', jsonb_build_array(marker || '-form'), 'landing_pages', jsonb_build_array('https://' || marker || '.example/towers')));
   c2 := entrestate.campaign_create(marker || ' villas', 'end_user');
+  s := entrestate.identity_create('email', format('team@%s.example', marker), marker || ' team');
+  PERFORM entrestate.identity_status_set(s, 'pending'), entrestate.identity_status_set(s, 'verified'),
+    entrestate.identity_default_set(s), entrestate.campaign_identity_set(c, 'email', s);
+  -- a draft of what is approved
+  PERFORM entrestate.template_version_add(m, marker || ' new body', marker || ' subject');
   PERFORM entrestate.sequence_create(c, jsonb_build_array(
     jsonb_build_object('channel', 'email', 'template', m, 'delay', '0'),
     jsonb_build_object('channel', 'sms', 'template', m2, 'delay', '3 days'),
@@ -117,7 +123,7 @@ BEGIN
   PERFORM entrestate.campaign_status_set(c, 'active');
   PERFORM entrestate.campaign_update(c, sender_enabled => true);
   INSERT INTO fixture.ids VALUES (who, 'campaign', c, 'campaign'), (who, 'campaign_draft', c2, 'campaign'),
-    (who, 'template', m, 'template'), (who, 'template_sms', m2, 'template');
+    (who, 'template', m, 'template'), (who, 'template_sms', m2, 'template'), (who, 'identity', s, 'identity');
   FOR i IN 1 .. 4 LOOP
     l := entrestate.lead_create(format('%s Person %s', marker, i),
       -- the third has no telephone: its second step is skipped

@@ -427,6 +427,20 @@ my %app = (
   sender_runs_of => [ 'SELECT count(*) FROM entrestate.sender_runs_of(:lead)', 200 ],
   sequence_create => [ "SELECT entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day')))", 600 ],
   sequence_publish => [ "SELECT entrestate.sequence_publish(:campaign, entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day'))))", 1000 ],
+  sequence_get => [ 'SELECT entrestate.sequence_get(:campaign)', 200 ],
+  sequence_list => [ 'SELECT count(*) FROM entrestate.sequence_list(:campaign)', 200 ],
+  sequence_copy => [ 'SELECT entrestate.sequence_copy(:campaign, 1, :campaign2)', 600 ],
+  sequence_archive => [ 'SELECT entrestate.sequence_archive(:campaign, 1)', 800 ],
+  sender_setup => [ 'SELECT entrestate.sender_setup(:campaign)', 4000 ],
+  template_get => [ 'SELECT entrestate.template_get(:template)', 100 ],
+  template_list => [ 'SELECT count(*) FROM entrestate.template_list()', 200 ],
+  template_preview => [ 'SELECT entrestate.template_preview(:template, 1, :lead, :campaign)', 500 ],
+  template_version_add => [ "SELECT entrestate.template_version_add(:template, 'Text', 'Subject')", 500 ],
+  identity_create => [ "SELECT entrestate.identity_create('email', 'team\@example.com')", 400 ],
+  identity_status_set => [ "SELECT entrestate.identity_status_set(entrestate.identity_create('email', 'team\@example.com'), 'pending')", 600 ],
+  identity_default_set => [ "SELECT entrestate.identity_default_set(entrestate.identity_create('email', 'team\@example.com'))", 700 ],
+  campaign_identity_set => [ "SELECT entrestate.campaign_identity_set(:campaign, 'email', entrestate.identity_create('email', 'team\@example.com'))", 700 ],
+  identity_list => [ 'SELECT count(*) FROM entrestate.identity_list()', 200 ],
   template_create => [ "SELECT entrestate.template_create('T', 'sms', 'Text')", 400 ],
   template_status_set => [ "SELECT entrestate.template_status_set(:template, 1, 'retired')", 500 ],
   tenant_get => [ 'SELECT entrestate.tenant_get()', 100 ],
@@ -450,7 +464,7 @@ my %others = map { $_ => 1 } (
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
     open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons transitions uuid_v7 window_opening));
+    sender_event_types sender_modes sender_reasons template_fields transitions uuid_v7 window_opening));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
 CROSS JOIN unnest('{entrestate_app,entrestate_authenticator,entrestate_worker,entrestate_auditor,entrestate_anon}'::name[]) r
@@ -500,7 +514,7 @@ foreach my $p (logged($from))
 {
   my ($text, $plan) = @$p;
   $faults{"$_ in: " . substr($text =~ s/\s+/ /gr, 0, 100)}++ foreach faults($plan);
-  if ($text =~ /AS d\(q, campaign_id, lead_id, no\)/)
+  if ($text =~ /AS d\(q, campaign_id, lead_id, no, x\)/)
   {
     $claimed += $plan->{'Actual Rows'};
     $claim_pages += pages($plan);
