@@ -187,6 +187,9 @@ extern void batch_step_outcome(Batch *b, Run *r, SenderEventType type, SenderRea
 extern void batch_write(Batch *b);
 extern void batch_open_tickets(Batch *b);
 
+/* process.c */
+extern void sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *work);
+
 /* sandbox.c */
 extern void sandbox_send(Batch *b, Run *r);
 extern void sandbox_write(Batch *b);

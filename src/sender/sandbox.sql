@@ -145,37 +145,7 @@ COMMENT ON FUNCTION sandbox_next_tenant(uuid) IS
 'The next tenant, by id, for which the sandbox provider still has something to report; NULL at the end. For entrestate_worker.';
 
 CREATE PROCEDURE sandbox_report(batch integer DEFAULT 1000)
-LANGUAGE plpgsql
--- PL/pgSQL: it commits per tenant, so it cannot be a definer. INVOKER.
-AS $$
-DECLARE
-  nobody CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
-  t uuid := nobody;
-  in_round bigint := 0;
-BEGIN
-  -- before the first commit, as sandbox_report_tenant() does
-  IF batch IS NULL OR batch NOT BETWEEN 1 AND 100000 THEN
-    RAISE EXCEPTION 'batch is a number from 1 to 100000' USING ERRCODE = 'invalid_parameter_value';
-  END IF;
-  LOOP
-    t := entrestate.sandbox_next_tenant(t);
-    IF t IS NULL THEN
-      COMMIT;
-      EXIT WHEN in_round = 0;
-      in_round := 0;
-      t := nobody;
-      CONTINUE;
-    END IF;
-    BEGIN
-      in_round := in_round + entrestate.sandbox_report_tenant(t, batch);
-    EXCEPTION
-      WHEN OTHERS THEN
-        RAISE WARNING USING MESSAGE = 'a batch failed and is left for the next call: ' || SQLERRM, DETAIL = 'Tenant ' || t || '.', ERRCODE = SQLSTATE;
-    END;
-    COMMIT;
-  END LOOP;
-END
-$$;
+LANGUAGE c AS 'MODULE_PATHNAME', 'sender_sandbox_report';
 COMMENT ON PROCEDURE sandbox_report(integer) IS
 'Reports what the sandbox provider has drawn and is due, tenant by tenant in turn, one batch and one commit at a time, until nothing is left. For entrestate_worker; pg_cron calls it every minute. Errors: 2D000 inside a transaction, 22023. (A20, E16)';
 
