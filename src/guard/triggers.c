@@ -231,6 +231,7 @@ guard_transition(PG_FUNCTION_ARGS)
 	HeapTuple	row = update ? t->tg_newtuple : t->tg_trigtuple;
 	char	   *from = "";
 	char	   *to;
+	const char *article;
 	int			col;
 
 	if (t->tg_trigger->tgnargs != 2 || !TRIGGER_FIRED_FOR_ROW(t->tg_event) ||
@@ -248,14 +249,15 @@ guard_transition(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row);	/* NOT NULL will speak */
 	if (update && strcmp(from, to) == 0)
 		return PointerGetDatum(row);
+	article = strchr("aeiou", t->tg_trigger->tgargs[0][0]) ? "an" : "a";
 	if (!es_transition_allowed(t->tg_trigger->tgargs[0], from, to))
 		ereport(ERROR,
 				(errcode(es_errcode(ES_TRANSITION)),
 				 update
-				 ? errmsg("a %s cannot go from %s to %s",
-						  t->tg_trigger->tgargs[0], from, to)
-				 : errmsg("a %s cannot begin as %s",
-						  t->tg_trigger->tgargs[0], to),
+				 ? errmsg("%s %s cannot go from %s to %s",
+						  article, t->tg_trigger->tgargs[0], from, to)
+				 : errmsg("%s %s cannot begin as %s",
+						  article, t->tg_trigger->tgargs[0], to),
 				 errhint("entrestate.transitions() lists what is allowed."),
 				 errtable(t->tg_relation)));
 	return PointerGetDatum(row);

@@ -1043,7 +1043,7 @@ INSERT INTO expected (state, call, message, hint, prepare) VALUES
   ('55000', $$SELECT entrestate.sequence_publish({campaign}, 3)$$, 'the window of step 0 is empty', 'Leave it out for all hours.', $$SELECT entrestate.sequence_create({campaign}, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', {template}, 'delay', '0', 'window', '[]'::jsonb)))$$),
   ('55000', $$SELECT entrestate.sequence_publish({campaign}, 3)$$, 'step 0 could never be sent', '', $$SELECT entrestate.tenant_quiet_hours_set('[{"from": "09:00", "to": "12:00"}]'); SELECT entrestate.sequence_create({campaign}, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', {template}, 'delay', '0', 'window', '[{"from": "10:00", "to": "11:00"}]'::jsonb)))$$),
   ('22023', $$SELECT entrestate.sequence_publish({campaign}, 2)$$, 'the guard of step 0 cannot be evaluated', 'Write a jsonpath predicate such as $.lead.score >= 10 && $.steps[0].opened == true.', $$UPDATE entrestate.sender_steps SET guard = '$.a' WHERE campaign_id = {campaign} AND version = 2$$),
-  ('55000', $$SELECT entrestate.sender_setup({campaign})$$, 'the sequence could never be sent?', '', $$SELECT entrestate.campaign_status_set({campaign}, 'archived')$$),
+  ('55000', $$SELECT entrestate.sender_setup({campaign})$$, 'step 0 could never be sent', '', $$SELECT entrestate.agent_settings_set({campaign}, windows => '[{"from": "10:00", "to": "11:00"}]'); UPDATE entrestate.tenants SET quiet_hours = '[{"from": "09:00", "to": "12:00"}]' WHERE tenant_id = {tenant}$$),
   ('00000', $$SELECT entrestate.binding_normalise(NULL, NULL)$$, '', '', NULL),
   ('00000', $$SELECT entrestate.open_is_machine(NULL)$$, '', '', NULL),
   ('00000', $$SELECT entrestate.reply_is_automatic('[]')$$, '', '', NULL),

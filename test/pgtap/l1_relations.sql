@@ -255,6 +255,9 @@ BEGIN
               AND a.atttypid IN ('uuid'::regtype, 'text'::regtype, 'smallint'::regtype, 'integer'::regtype)) a;
       -- a lead has one ticket that is not resolved, and any number that are
       fresh := fresh || CASE WHEN k.conrelid = 'entrestate.handoff_tickets'::regclass THEN ', ''status'', ''resolved'', ''resolved_at'', now()' ELSE '' END;
+      -- another campaign of A's, which has no identity yet
+      fresh := coalesce(fresh, '') || CASE WHEN k.conrelid = 'entrestate.campaign_identities'::regclass AND k.at_b !~ 'campaign_id'
+        THEN format(', ''campaign_id'', %L', fixture.id('a', 'campaign_draft')) ELSE '' END;
       s := format('INSERT INTO %s SELECT (jsonb_populate_record(c, jsonb_build_object(%s%s))).* FROM %s c, %s p WHERE c.tenant_id = %L AND p.tenant_id = %L LIMIT 1',
         k.child, k.at_b, fresh, k.child, k.parent, fixture.id('a', 'tenant'), fixture.id('b', 'tenant'));
       s2 := format('INSERT INTO %s SELECT (jsonb_populate_record(c, jsonb_build_object(%s%s))).* FROM %s c WHERE c.tenant_id = %L LIMIT 1',
