@@ -148,6 +148,8 @@ INSERT INTO api.call (routine, call, needs, prepare) VALUES
   ('sender_queue', 'SELECT * FROM entrestate.sender_queue()', '{sender.read}', NULL),
   ('sender_queue_runs', 'SELECT * FROM entrestate.sender_queue_runs()', '{sender.read}', NULL),
   ('sender_reasons', 'SELECT * FROM entrestate.sender_reasons()', '{}', NULL),
+  ('sender_decide', 'SELECT * FROM entrestate.sender_decide(''{}'')', '{}', NULL),
+  ('sender_explain', 'SELECT * FROM entrestate.sender_explain({campaign}, {lead})', '{sender.read}', NULL),
   ('sender_replay', 'SELECT entrestate.sender_replay({campaign}, {lead})', '{sender.read}', NULL),
   ('sender_runs_of', 'SELECT * FROM entrestate.sender_runs_of({lead})', '{sender.read}', NULL),
   ('sender_start', 'SELECT entrestate.sender_start({campaign}, (SELECT l.lead_id FROM entrestate.leads l WHERE l.source = ''for sender_start''))', '{sender.operate}', 'SELECT * FROM entrestate.lead_import(''[{"email": "new@example.com"}]'', {campaign}, ''for sender_start'')'),

@@ -377,6 +377,7 @@ my %app = (
   # what is not read is counted
   notifications_unread => [ 'SELECT entrestate.notifications_unread()', 1000 ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
+  sender_explain => [ 'SELECT count(*) FROM entrestate.sender_explain(:campaign, :lead)', 300 ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
   'signal_add, that makes hot' => [ "SELECT entrestate.signal_add(:lead3, 'call_request')", 1200 ],
@@ -431,7 +432,7 @@ my %others = map { $_ => 1 } (
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
     open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons transitions uuid_v7 window_opening));
+    sender_decide sender_event_types sender_modes sender_reasons transitions uuid_v7 window_opening));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
 CROSS JOIN unnest('{entrestate_app,entrestate_authenticator,entrestate_worker,entrestate_auditor,entrestate_anon}'::name[]) r
