@@ -161,6 +161,8 @@ INSERT INTO api.call (routine, call, needs, prepare) VALUES
   ('sender_queue', 'SELECT * FROM entrestate.sender_queue()', '{sender.read}', NULL),
   ('sender_queue_runs', 'SELECT * FROM entrestate.sender_queue_runs()', '{sender.read}', NULL),
   ('sender_reasons', 'SELECT * FROM entrestate.sender_reasons()', '{}', NULL),
+  ('sender_decide', 'SELECT * FROM entrestate.sender_decide(''{}'')', '{}', NULL),
+  ('sender_explain', 'SELECT * FROM entrestate.sender_explain({campaign}, {lead})', '{sender.read}', NULL),
   ('sender_replay', 'SELECT entrestate.sender_replay({campaign}, {lead})', '{sender.read}', NULL),
   ('sender_resume', 'SELECT entrestate.sender_resume({campaign}, {lead})', '{sender.operate}', NULL),
   ('sender_retry', 'SELECT entrestate.sender_retry({campaign}, {lead3}, 1)', '{sender.operate}', 'SELECT entrestate.lead_contact_add({lead3}, ''phone'', ''+14165550188'')'),

@@ -396,6 +396,7 @@ my %app = (
   # reads the campaign's runs, and writes those that move
   sender_upgrade => [ "SELECT entrestate.sender_upgrade(:campaign, v) FROM entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day'))) v, entrestate.sequence_publish(:campaign, v)" ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
+  sender_explain => [ 'SELECT count(*) FROM entrestate.sender_explain(:campaign, :lead)', 300 ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
   'signal_add, that makes hot' => [ "SELECT entrestate.signal_add(:lead3, 'call_request')", 1200 ],
@@ -466,9 +467,7 @@ my %others = map { $_ => 1 } (
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
     open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons template_fields transitions uuid_v7 window_opening));
-    open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id sandbox_rates schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons transitions uuid_v7 window_opening));
+    sandbox_rates sender_decide sender_event_types sender_modes sender_reasons template_fields transitions uuid_v7 window_opening));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
 CROSS JOIN unnest('{entrestate_app,entrestate_authenticator,entrestate_worker,entrestate_auditor,entrestate_anon}'::name[]) r
