@@ -170,7 +170,7 @@ BEGIN
   ELSIF type = 'inbound' THEN
     PERFORM entrestate.arg_choice('detail.channel', detail ->> 'channel', ARRAY['email', 'sms', 'whatsapp']);
     IF detail ? 'id' THEN
-      PERFORM entrestate.arg_text('detail.id', detail ->> 'id', 200);
+      PERFORM entrestate.arg_user('detail.id', detail ->> 'id');
     END IF;
     RETURN entrestate.delivery_inbound(t, campaign, lead, delivery_report.occurred_at, detail);
   ELSIF campaign IS NULL OR step IS NULL OR attempt IS NULL THEN

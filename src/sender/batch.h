@@ -203,6 +203,9 @@ extern const char *batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, 
 extern void sender_use_up(Tenant *t, Queue *q);
 extern void sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns);
 
+/* process.c */
+extern void sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *work);
+
 /* sandbox.c */
 extern SenderEventType sandbox_send(Batch *b, Run *r, SenderReason *reason);
 extern void sandbox_write(Batch *b);

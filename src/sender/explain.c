@@ -138,9 +138,9 @@ span_in(const char *where, const char *name, const JsonbValue *v)
 {
 	Interval   *i = interval_in_fact(where, name, v);
 
-	/* as long as a month is nowhere the same, a span has none */
-	if (i->month != 0)
-		bad_fact(where, name, "a span of days or less");
+	/* a month is not always as long, and what is longer than this overflows */
+	if (i->month != 0 || Abs(i->day) > 1000000 || Abs(i->time / USECS_PER_DAY) > 1000000)
+		bad_fact(where, name, "a span of at most a million days, without months");
 	return i->time + i->day * USECS_PER_DAY;
 }
 

@@ -2,7 +2,9 @@
 --
 -- Everybody here locks in the one order: the tenant and its channels, the
 -- campaign, the leads, then the runs. Who has the campaign's row keeps the
--- processor from the campaign, so what is due is nobody else's meanwhile.
+-- processor from the campaign, so what is due is nobody else's meanwhile. Rows
+-- are looked up by their keys and updated where they were found, as a batch does:
+-- a join by value of a table that is not analyzed yet takes minutes.
 
 CREATE FUNCTION sender_stop(campaign uuid, lead uuid, reason text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -89,9 +91,10 @@ BEGIN
         skipped := skipped + entrestate.sender_skip_overdue(t, campaign, part);
       ELSE
         UPDATE entrestate.sender_runs r SET stopped_by = entrestate.current_actor()
-        FROM (SELECT v.id FROM unnest(part) AS v(id) OFFSET 0) u
-        WHERE r.tenant_id = t AND r.campaign_id = campaign_resume.campaign AND r.lead_id = u.id
-          AND r.status IN ('pending', 'running') AND r.next_at <= entrestate.clock_now();
+        FROM (SELECT w.it FROM unnest(part) AS v(id)
+          CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x
+            WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w OFFSET 0) u
+        WHERE r.ctid = u.it AND r.tenant_id = t AND r.status IN ('pending', 'running') AND r.next_at <= entrestate.clock_now();
         GET DIAGNOSTICS n = ROW_COUNT;
         stopped := stopped + n;
         PERFORM entrestate.sender_brake(t, part);
@@ -210,38 +213,40 @@ BEGIN
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = u.id OFFSET 0) r
     CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = u.id OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.version = r.version OFFSET 0) q
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.lead_id = u.id) AS sent OFFSET 0) m
     LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_attributions x WHERE x.tenant_id = t AND x.lead_id = u.id AND x.campaign_id = campaign OFFSET 0) a ON true
     WHERE r.mode = 'dry_run' AND r.sent_steps = 0 AND r.status IN ('pending', 'running', 'done') AND r.stopped_by IS NULL
       AND entrestate.lead_blocked(l.handoff_open, l.status, l.merged_into, l.opted_out_at, l.complained_at, l.erasure_requested_at, l.hot_at, was.brake_index) IS NULL
       AND NOT coalesce(l.handoff_at >= r.created_at, false) AND NOT (q.stop_on_reply AND coalesce(l.replied_at >= r.created_at, false))
       -- what was refused, or may have gone out, before the rehearsal has its key
-      AND NOT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = r.campaign_id AND i.lead_id = r.lead_id)
+      AND NOT m.sent
   ) x;
   UPDATE entrestate.sender_runs r SET cursor = 0, attempt = 0, deferrals = 0, awaiting_go_live = false, mode = s.mode, status = 'pending',
     run_seq = r.run_seq + 1, next_at = u.due_at, first_due_at = u.due_at, last_outcome_at = at, reason = NULL, ended_at = NULL, updated_at = at
-  FROM (SELECT v.id, entrestate.delay_add(at, d.delay, coalesce(l.time_zone, s.time_zone))
+  FROM (SELECT w.it, entrestate.delay_add(at, d.delay, coalesce(l.time_zone, s.time_zone))
         + coalesce((v.o - 1) / campaign_go_live.per_minute, 0) * interval '1 minute' AS due_at
     FROM unnest(chosen) WITH ORDINALITY AS v(id, o)
-    CROSS JOIN LATERAL (SELECT x.version FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w
+    CROSS JOIN LATERAL (SELECT x.version, x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w
     CROSS JOIN LATERAL (SELECT x.delay FROM entrestate.sender_steps x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.version = w.version AND x.step = 0 OFFSET 0) d
     CROSS JOIN LATERAL (SELECT x.time_zone FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = v.id OFFSET 0) l OFFSET 0) u
-  WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = u.id;
+  WHERE r.ctid = u.it AND r.tenant_id = t;
   PERFORM entrestate.sender_run_events(t, campaign, chosen, 'sender.run.restarted');
   restarted := cardinality(chosen);
   waiting := cardinality(able) - restarted;
   -- the others wait
   UPDATE entrestate.sender_runs r SET awaiting_go_live = true
-  FROM (SELECT v.id FROM unnest(able) AS v(id) OFFSET 0) u
-  WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = u.id
-    AND r.mode = 'dry_run' AND r.status IN ('pending', 'running') AND NOT r.awaiting_go_live;
+  FROM (SELECT w.it FROM unnest(able) AS v(id)
+    CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w OFFSET 0) u
+  WHERE r.ctid = u.it AND r.tenant_id = t AND r.mode = 'dry_run' AND r.status IN ('pending', 'running') AND NOT r.awaiting_go_live;
   -- one that had a message before the rehearsal goes on where it is
   WITH on_again AS (
     UPDATE entrestate.sender_runs r SET mode = s.mode, awaiting_go_live = false, run_seq = r.run_seq + 1, status = 'running', updated_at = at,
       next_at = greatest(r.next_at, at), first_due_at = greatest(r.next_at, at)
-    FROM (SELECT v.id FROM unnest(rehearsed) AS v(id) OFFSET 0) u
-    WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = u.id
-      AND r.mode = 'dry_run' AND r.status IN ('pending', 'running')
-      AND EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = r.campaign_id AND i.lead_id = r.lead_id)
+    FROM (SELECT w.it FROM unnest(rehearsed) AS v(id)
+      CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.lead_id = v.id) AS sent OFFSET 0) m
+      WHERE m.sent OFFSET 0) u
+    WHERE r.ctid = u.it AND r.tenant_id = t AND r.mode = 'dry_run' AND r.status IN ('pending', 'running')
     RETURNING r.lead_id)
   SELECT array_agg(o.lead_id) INTO on_its_way FROM on_again o;
   PERFORM entrestate.sender_run_events(t, campaign, coalesce(on_its_way, '{}'), 'sender.run.resumed');
@@ -393,11 +398,11 @@ BEGIN
   ), run AS (
     UPDATE entrestate.sender_runs r SET version = sender_upgrade.version, run_seq = r.run_seq + 1, updated_at = at,
       next_at = u.due_at, first_due_at = u.due_at
-    FROM (SELECT x.lead_id, CASE WHEN NOT x.flying AND d.delay IS NOT NULL THEN greatest(entrestate.delay_add(coalesce(x.last_outcome_at, x.created_at), d.delay, coalesce(l.time_zone, zone)), at) END AS due_at
-      FROM (SELECT w.*, EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = w.campaign_id AND i.lead_id = w.lead_id
+    FROM (SELECT x.it, CASE WHEN NOT x.flying AND d.delay IS NOT NULL THEN greatest(entrestate.delay_add(coalesce(x.last_outcome_at, x.created_at), d.delay, coalesce(l.time_zone, zone)), at) END AS due_at
+      FROM (SELECT w.*, w.ctid AS it, EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = w.campaign_id AND i.lead_id = w.lead_id
             AND i.step = w.cursor AND i.status IN ('ready', 'leased', 'started')) AS flying
           FROM unnest(others) AS v(id)
-          CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs y WHERE y.tenant_id = t AND y.campaign_id = campaign AND y.lead_id = v.id OFFSET 0) w
+          CROSS JOIN LATERAL (SELECT y.*, y.ctid FROM entrestate.sender_runs y WHERE y.tenant_id = t AND y.campaign_id = campaign AND y.lead_id = v.id OFFSET 0) w
           WHERE w.status IN ('pending', 'running') OFFSET 0) x
       JOIN same ON same.version = x.version
       CROSS JOIN LATERAL (SELECT y.time_zone FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = x.lead_id OFFSET 0) l
@@ -405,15 +410,16 @@ BEGIN
         AND y.version = sender_upgrade.version AND y.step = x.cursor OFFSET 0) d ON true
       -- a step whose message is on its way is decided
       WHERE x.cursor + x.flying::integer <= same.n OFFSET 0) u
-    WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = u.lead_id
+    WHERE r.ctid = u.it AND r.tenant_id = t
     RETURNING r.lead_id, r.cursor)
   SELECT coalesce(array_agg(run.lead_id), '{}'), coalesce(array_agg(run.lead_id) FILTER (WHERE run.cursor >= steps), '{}') INTO moved, over FROM run;
   PERFORM entrestate.sender_run_events(t, campaign, moved, 'sender.run.upgraded');
   -- no step is left
   UPDATE entrestate.sender_runs r SET status = 'done', run_seq = r.run_seq + 1, awaiting_go_live = false, ended_at = at,
     reason = (SELECT x.code FROM entrestate.sender_reasons() x WHERE x.name = 'completed')
-  FROM (SELECT v.id FROM unnest(over) AS v(id) OFFSET 0) u
-  WHERE r.tenant_id = t AND r.campaign_id = campaign AND r.lead_id = u.id;
+  FROM (SELECT w.it FROM unnest(over) AS v(id)
+    CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w OFFSET 0) u
+  WHERE r.ctid = u.it AND r.tenant_id = t;
   PERFORM entrestate.sender_run_events(t, campaign, over, 'sender.run.done', 'completed');
   upgraded := cardinality(moved);
   done := cardinality(over);

@@ -439,20 +439,17 @@ done:
 	PG_RETURN_INT32(decided);
 }
 
-PG_FUNCTION_INFO_V1(sender_process);
-
 /*
- * sender_process(batch) is the procedure that pg_cron calls.  INVOKER, since a
- * procedure that commits cannot be SECURITY DEFINER; the work is done by the
- * two definer functions above.  A tenant whose batch fails is reported as a
- * warning and left for the next call; the others go on.
+ * sender_rounds goes round the tenants that have something to do, a batch and a
+ * commit each, until a round found nothing.  It is the body of procedures that
+ * pg_cron calls.  INVOKER, since a procedure that commits cannot be SECURITY
+ * DEFINER; the work is done by the two definer functions in next (after) and
+ * work (tenant, batch).  A tenant whose batch fails is reported as a warning
+ * and left for the next call; the others go on.
  */
-Datum
-sender_process(PG_FUNCTION_ARGS)
+void
+sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *work)
 {
-	static EsPlan next = {"SELECT entrestate.sender_next_tenant($1)", 1, {UUIDOID}};
-	static EsPlan work = {"SELECT entrestate.sender_process_tenant($1, $2)", 2,
-	{UUIDOID, INT4OID}};
 	pg_uuid_t	nobody = {{0}};
 	pg_uuid_t	at = nobody;
 	volatile int64 in_round = 0;
@@ -463,8 +460,8 @@ sender_process(PG_FUNCTION_ARGS)
 		castNode(CallContext, fcinfo->context)->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("sender_process() commits each batch, so it cannot run inside a transaction"),
-				 errhint("CALL entrestate.sender_process(); by itself.")));
+				 errmsg("%s() commits each batch, so it cannot run inside a transaction", name),
+				 errhint("CALL entrestate.%s(); by itself.", name)));
 	require_batch(batch);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
@@ -477,7 +474,7 @@ sender_process(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		values[0] = UUIDPGetDatum(&at);
-		es_spi_run(&next, SPI_OK_SELECT, values, NULL);
+		es_spi_run(next, SPI_OK_SELECT, values, NULL);
 		d = es_spi_get(0, 1, &isnull);
 		if (isnull)
 		{
@@ -495,7 +492,7 @@ sender_process(PG_FUNCTION_ARGS)
 		BeginInternalSubTransaction(NULL);
 		PG_TRY();
 		{
-			es_spi_run(&work, SPI_OK_SELECT, values, NULL);
+			es_spi_run(work, SPI_OK_SELECT, values, NULL);
 			in_round += DatumGetInt32(es_spi_get(0, 1, &isnull));
 			SPI_freetuptable(SPI_tuptable);
 			ReleaseCurrentSubTransaction();
@@ -527,5 +524,18 @@ sender_process(PG_FUNCTION_ARGS)
 		SPI_commit();
 	}
 	SPI_finish();
+}
+
+PG_FUNCTION_INFO_V1(sender_process);
+
+/* sender_process(batch) decides everything that is due. */
+Datum
+sender_process(PG_FUNCTION_ARGS)
+{
+	static EsPlan next = {"SELECT entrestate.sender_next_tenant($1)", 1, {UUIDOID}};
+	static EsPlan work = {"SELECT entrestate.sender_process_tenant($1, $2)", 2,
+	{UUIDOID, INT4OID}};
+
+	sender_rounds(fcinfo, "sender_process", &next, &work);
 	PG_RETURN_VOID();
 }

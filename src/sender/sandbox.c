@@ -457,3 +457,17 @@ sender_sandbox_report_tenant(PG_FUNCTION_ARGS)
 	SPI_finish();
 	PG_RETURN_INT32(taken);
 }
+
+PG_FUNCTION_INFO_V1(sender_sandbox_report);
+
+/* sandbox_report(batch) reports everything that is due. */
+Datum
+sender_sandbox_report(PG_FUNCTION_ARGS)
+{
+	static EsPlan next = {"SELECT entrestate.sandbox_next_tenant($1)", 1, {UUIDOID}};
+	static EsPlan work = {"SELECT entrestate.sandbox_report_tenant($1, $2)", 2,
+	{UUIDOID, INT4OID}};
+
+	sender_rounds(fcinfo, "sandbox_report", &next, &work);
+	PG_RETURN_VOID();
+}

@@ -144,55 +144,11 @@ AS 'MODULE_PATHNAME', 'sender_sandbox_next_tenant';
 COMMENT ON FUNCTION sandbox_next_tenant(uuid) IS
 'The next tenant, by id, for which the sandbox provider still has something to report; NULL at the end. For entrestate_worker.';
 
-CREATE FUNCTION sandbox_report_next(after uuid, batch integer, OUT tenant uuid, OUT busy boolean)
-LANGUAGE plpgsql VOLATILE
--- PL/pgSQL: a tenant whose batch fails is reported and left for the next call.
-SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF batch IS NULL OR batch NOT BETWEEN 1 AND 100000 THEN
-    PERFORM entrestate.raise('INVALID_INPUT', 'batch is a number from 1 to 100000');
-  END IF;
-  tenant := entrestate.sandbox_next_tenant(coalesce(after, '00000000-0000-0000-0000-000000000000'));
-  busy := false;
-  IF tenant IS NOT NULL THEN
-    busy := entrestate.sandbox_report_tenant(tenant, batch) > 0;
-  END IF;
-EXCEPTION
-  -- a cancel is for us, not for the tenant
-  WHEN query_canceled OR admin_shutdown OR invalid_parameter_value THEN
-    RAISE;
-  WHEN OTHERS THEN
-    RAISE WARNING 'a batch failed and is left for the next call: %', SQLERRM USING DETAIL = format('Tenant %s.', tenant), ERRCODE = SQLSTATE;
-END
-$$;
-COMMENT ON FUNCTION sandbox_report_next(uuid, integer) IS
-'One batch of sandbox_report(): of the next tenant after this one; tenant NULL: there is none, busy: it had something to report. For entrestate_worker. Errors: 22023. (E16)';
-
 CREATE PROCEDURE sandbox_report(batch integer DEFAULT 1000)
-LANGUAGE plpgsql
--- PL/pgSQL: it commits per tenant, so it can be no definer and pin no search
--- path. INVOKER.
-AS $$
-DECLARE
-  r record;
-  t uuid;
-  busy boolean;
-BEGIN
-  LOOP
-    r := entrestate.sandbox_report_next(t, batch);
-    COMMIT;
-    t := r.tenant;
-    busy := busy OR r.busy;
-    IF t IS NULL THEN
-      EXIT WHEN busy IS NOT TRUE;
-      busy := false;
-    END IF;
-  END LOOP;
-END
-$$;
+LANGUAGE c AS 'MODULE_PATHNAME', 'sender_sandbox_report';
 COMMENT ON PROCEDURE sandbox_report(integer) IS
 'Reports what the sandbox provider has drawn and is due, tenant by tenant in turn, one batch and one commit at a time, until nothing is left. For entrestate_worker; pg_cron calls it every minute. Errors: 2D000 inside a transaction, 22023. (A20, E16)';
 
-GRANT EXECUTE ON FUNCTION sandbox_report_tenant(uuid, integer), sandbox_next_tenant(uuid), sandbox_report_next(uuid, integer) TO entrestate_worker;
+GRANT EXECUTE ON FUNCTION sandbox_report_tenant(uuid, integer), sandbox_next_tenant(uuid) TO entrestate_worker;
 GRANT EXECUTE ON PROCEDURE sandbox_report(integer) TO entrestate_worker;
 GRANT EXECUTE ON FUNCTION sandbox_rates(), sandbox_set(bigint, jsonb) TO entrestate_app;

@@ -123,10 +123,10 @@ FROM (SELECT *, (row_number() OVER (PARTITION BY tenant_id, campaign_id, version
 GROUP BY tenant_id, campaign_id, version, cursor, next_at, chunk;
 
 INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step, attempt, status, mode, channel, provider,
-  template_id, template_version, not_before, created_at, final_at)
+  template_id, template_version, not_before, created_at, started_at, final_at)
 SELECT r.tenant_id, r.campaign_id, r.lead_id, 0, 0, CASE WHEN r.i % 200 = 20 THEN 'ready' ELSE 'sent' END, 'sandbox',
   'email', 'sandbox', m.template_id, 1, data.at(i, :rows), data.at(i, :rows),
-  CASE WHEN r.i % 200 <> 20 THEN data.at(i, :rows) END
+  CASE WHEN r.i % 200 <> 20 THEN data.at(i, :rows) END, CASE WHEN r.i % 200 <> 20 THEN data.at(i, :rows) END
 FROM data.rows r JOIN data.templates m USING (n) WHERE r.i % 2 = 0 AND r.i % 20 > 1;
 
 INSERT INTO entrestate.activity_events (tenant_id, recorded_at, id, type, entity_type, entity_id, campaign_id, actor, payload, txid)

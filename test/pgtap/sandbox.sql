@@ -21,7 +21,6 @@ SELECT cmp_ok(:drawn, '>', 40, 'something was drawn for the cron tenant');
 SELECT is((SELECT count(*) FROM entrestate.sandbox_callbacks WHERE due_at <= '2026-01-20T00:00:00Z'), 0::bigint, 'sandbox_report(): all that is due, batch after batch');
 SELECT is((SELECT count(*) FROM entrestate.sender_events e WHERE e.run_seq IS NULL) + (SELECT count(*) FROM entrestate.intent_signals s WHERE s.kind IN
     (SELECT k.code FROM entrestate.signal_kinds() k WHERE k.name IN ('chat_message', 'form_resubmission', 'call_request', 'auto_reply'))), :drawn::bigint, 'each is an event or a signal');
-SELECT throws_ok($$CALL entrestate.sandbox_report(0)$$, '22023', 'batch is a number from 1 to 100000');
 SELECT throws_ok($$CALL entrestate.sandbox_report()$$, '2D000', NULL, 'not inside a transaction');
 SELECT throws_ok($$SELECT entrestate.sandbox_report_tenant(gen_random_uuid(), 100001)$$, '22023', 'batch is a number from 1 to 100000');
 SELECT is(entrestate.sandbox_report_tenant(NULL), NULL, 'no tenant, nothing');
@@ -312,9 +311,33 @@ SELECT ok(bool_and(b.holds) AND min(b.failed) > 0 AND min(b.unknown) > 0, 'the b
 -- order per lead: what happened is recorded in its order
 SELECT is((SELECT count(*) FROM (SELECT e.decided_at < lag(e.decided_at) OVER (PARTITION BY e.lead_id ORDER BY e.recorded_at, e.id) AS back FROM entrestate.sender_events e
   WHERE e.tenant_id = pg_temp.tenant('castor') AND e.run_seq IS NULL) x WHERE x.back), 0::bigint, 'a lead''s reports come in in their order');
--- a batch of one and a batch of all come to the same
 SELECT is((SELECT string_agg(law || ' ' || object || ' ' || detail, E'\n') FROM entrestate.verify() WHERE object !~ '^role '), NULL, 'verify() finds nothing');
 
--- ---------------------------------------------------------------- and it finds what is wrong
+-- ---------------------------------------------------------------- and it finds what is wrong with intents and reports
+CREATE FUNCTION pg_temp.broken(tenant text, name text, table_name text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  found text;
+BEGIN
+  BEGIN
+    PERFORM broken.tamper(table_name, replace(statement, 'OWN', format('lead_id = %L', flow.id(tenant, name))));
+    SELECT string_agg(replace(v.object, entrestate.run_id(pg_temp.campaign(tenant), flow.id(tenant, name)), 'RUN') || ' ' || v.detail, ', ' ORDER BY 1) INTO found
+    FROM entrestate.sender_verify() v WHERE v.law = 'L5';
+    RAISE EXCEPTION USING ERRCODE = 'UNDO1';
+  EXCEPTION WHEN SQLSTATE 'UNDO1' THEN
+    RETURN found;
+  END;
+END
+$$;
+SELECT is(pg_temp.broken(tenant, name, tables, statement), found, found) FROM (VALUES
+  ('set', 'unsure2', 'sender_events', 'DELETE FROM %s WHERE OWN AND type = 48', 'intent RUN/0/0 an event says that it was unknown, but it is failed'),
+  ('set', 'unsure2', 'sender_events', 'UPDATE %s SET reason = NULL WHERE OWN AND type = 48', 'intent RUN/0/0 an event says that it was sent, but it is failed'),
+  ('set', 'unsure1', 'sender_intents', 'UPDATE %s SET status = ''unknown'' WHERE OWN', 'intent RUN/0/0 an event says that it was sent, but it is unknown'),
+  ('set', 'unsure1', 'sender_intents', 'UPDATE %s SET status = ''voided'' WHERE OWN', 'intent RUN/0/0 an event says that it was sent, but it is voided'),
+  ('set', 'refused', 'sender_intents', 'UPDATE %s SET status = ''sent'' WHERE OWN', 'intent RUN/0/0 an event says that it was failed, but it is sent'),
+  ('set', 'refused', 'sender_events', 'UPDATE %s SET type = 11 WHERE OWN AND type = 12', 'intent RUN/0/0 is failed, but no event says so'),
+  ('door', 'delivered', 'sender_events', 'UPDATE %s SET attempt = 7 WHERE OWN AND type = 40', 'intent RUN/0/7 sender.delivered was reported of a message that was never sent'),
+  ('door', 'delivered', 'sender_intents', 'UPDATE %s SET started_at = NULL WHERE OWN', 'intent RUN/0/0 sender.delivered was reported of a message that was never sent'),
+  ('door', 'delivered', 'sender_events', 'INSERT INTO %s (tenant_id, lead_id, recorded_at, campaign_id, type, step, attempt, mode) SELECT tenant_id, lead_id, recorded_at, campaign_id, type, step, attempt, mode FROM entrestate.sender_events WHERE OWN AND type = 40',
+    'intent RUN/0/0 sender.delivered was reported 2 times')) v(tenant, name, tables, statement, found);
 SELECT finish();
 ROLLBACK;

@@ -254,6 +254,8 @@ SELECT is(pg_temp.decided('UPDATE entrestate.leads SET replied_at = ''2026-01-05
 SELECT is(pg_temp.decided('UPDATE entrestate.leads SET replied_at = ''2026-01-05T10:00:00Z'' WHERE lead_id = $1'), 'replied', '"since the run was created": at that instant is');
 SELECT is(pg_temp.decided('UPDATE entrestate.leads SET handoff_at = ''2026-01-05T09:59:59.999999Z'' WHERE lead_id = $1'), 'sent', '"opened since the run was created": a microsecond before is not');
 SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('goes on', '{email 0,sms 1 day}', stop_on_reply => false), pg_temp.lead('goes on', 'ann') \g /dev/null
+-- (a reply is rising intent as well, which would put the step off)
+SELECT entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'goes on'), rising_deferrals => 0) FROM flow.enter('goes on') \g /dev/null
 SELECT flow.process('goes on'), flow.at('2026-01-06T09:00:00Z'), entrestate.signal_add(flow.id('goes on', 'ann'), 'reply') FROM flow.enter('goes on') \g /dev/null
 SELECT flow.process('goes on', '2026-01-06T10:00:00Z') \g /dev/null
 SELECT is(pg_temp.state('goes on', 'ann'), 'running', '"and the sequence stops on reply (default)": one that does not goes on');

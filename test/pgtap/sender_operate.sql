@@ -200,8 +200,9 @@ SELECT is((SELECT string_agg(q.held_for || ' ' || q.run, ',') FROM flow.enter('n
 SELECT flow.lead('new', 'fresh') \g /dev/null
 SELECT is(flow.process('new', '2026-01-08T15:00:00Z'), 1, 'leads that come now are sent to');
 SELECT is(flow.story('new', 'fresh'), 'run.started, step.sent 0', 'as live ones');
-SELECT entrestate.lead_opt_out(flow.id('new', 'b'), 'email') FROM flow.enter('new') \g /dev/null
-SELECT is((SELECT r::text FROM flow.enter('new'), entrestate.campaign_go_live(pg_temp.campaign('new'), 'all') r), '(2,0,0,"{""sms"": 2, ""email"": 2}",)', 'later: who opted out since its rehearsal was done does not begin again, nor what was suppressed');
+SELECT entrestate.lead_opt_out(flow.id('new', 'b'), 'email'), entrestate.signal_add(flow.id('new', 'a'), 'reply', reference => 'a') FROM flow.enter('new') \g /dev/null
+SELECT is((SELECT r::text FROM flow.enter('new'), entrestate.campaign_go_live(pg_temp.campaign('new'), 'all') r), '(1,0,0,"{""sms"": 1, ""email"": 1}",)',
+  'later: who opted out or replied since its rehearsal was done does not begin again, nor what was suppressed');
 SELECT is(pg_temp.run('new', 'b') || ', ' || pg_temp.run('new', 'c'), 'done 2 completed, suppressed 1 replied', '"suppressed is final"');
 SELECT pg_temp.sound('all the rest');
 -- by the tenant's dry run
@@ -328,6 +329,36 @@ SELECT pg_temp.sound('a live retry');
 SELECT entrestate.lead_opt_out(flow.id('ltry', 'a'), 'email') FROM flow.enter('ltry') \g /dev/null
 SELECT is((SELECT string_agg(i.status, ',') FROM entrestate.sender_intents i WHERE i.lead_id = flow.id('ltry', 'a')), 'voided', 'and a brake voids it like any other');
 SELECT pg_temp.sound('a voided retry');
+-- what only providers say: failed, undelivered, unknown; so a live tenant's messages are made to have that outcome
+DO $$ BEGIN
+  PERFORM set_config('entrestate.clock', '', false), flow.make('said', '{email 0,sms 30 days}', 'live'), flow.enter('said');
+  PERFORM flow.lead('said', n) FROM unnest('{failed,unknown,sent,undelivered}'::text[]) n;
+  PERFORM flow.process('said');
+END $$;
+CREATE FUNCTION pg_temp.outcome(name text, outcome text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  l uuid := flow.id('said', outcome.name);
+BEGIN
+  PERFORM flow.enter('said');
+  PERFORM broken.tamper('sender_intents', format('UPDATE %%s SET status = %L, started_at = entrestate.clock_now(), final_at = entrestate.clock_now() WHERE lead_id = %L', outcome, l));
+  PERFORM broken.tamper('sender_runs', format('UPDATE %%s SET cursor = 1, run_seq = 2, sent_steps = %s, next_at = entrestate.clock_now() + interval ''30 days'', last_outcome_at = entrestate.clock_now() WHERE lead_id = %L',
+    (outcome = 'sent')::integer, l));
+  PERFORM broken.tamper('sender_events', format('INSERT INTO %%s (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, step, attempt, mode, channel, next_at, sequence_version)
+    SELECT tenant_id, lead_id, entrestate.clock_now(), campaign_id, (SELECT code FROM entrestate.sender_event_types() WHERE name = %L), 2, 0, 0, 1, 1, next_at, version FROM entrestate.sender_runs WHERE lead_id = %L',
+    'sender.step.' || outcome, l));
+  PERFORM broken.tamper('sender_due', format('INSERT INTO %%s (tenant_id, campaign_id, version, step, due_at, leads) SELECT tenant_id, campaign_id, version, cursor, next_at, ARRAY[lead_id] FROM entrestate.sender_runs WHERE lead_id = %L', l));
+  PERFORM flow.enter('said');
+END
+$$;
+SELECT pg_temp.outcome('failed', 'failed'), pg_temp.outcome('unknown', 'unknown'), pg_temp.outcome('sent', 'sent'), pg_temp.outcome('undelivered', 'sent') \g /dev/null
+SELECT broken.tamper('sender_events', format('INSERT INTO %%s (tenant_id, lead_id, recorded_at, campaign_id, type, step, attempt, mode, channel) SELECT tenant_id, lead_id, entrestate.clock_now(), campaign_id, 41, 0, 0, 1, 1
+  FROM entrestate.sender_runs WHERE lead_id = %L', flow.id('said', 'undelivered'))) \g /dev/null
+SELECT pg_temp.sound('outcomes of a provider');
+SELECT is(entrestate.sender_retry(pg_temp.campaign('said'), flow.id('said', n), 0), 'ready', format('"a step whose outcome is failed, undelivered or skipped": %s', n)) FROM flow.enter('said'), unnest('{failed,undelivered}'::text[]) n;
+SELECT throws_ok(format($$SELECT entrestate.sender_retry(pg_temp.campaign('said'), flow.id('said', %L), 0)$$, n), '55000', 'the step''s outcome is ' || n, '"never unknown", nor sent: ' || n) FROM flow.enter('said'), unnest('{unknown,sent}'::text[]) n;
+SELECT is((SELECT string_agg(concat_ws(' ', i.attempt, i.status), ', ' ORDER BY i.attempt) FROM entrestate.sender_intents i WHERE i.lead_id = flow.id('said', n)), w, 'another attempt, under a key of its own: ' || n)
+  FROM (VALUES ('failed', '0 failed, 1 ready'), ('undelivered', '0 sent, 1 ready')) v(n, w);
+SELECT pg_temp.sound('retries of a provider''s outcomes');
 -- refusals
 SELECT throws_ok(format('SELECT entrestate.sender_retry(%s)', a), s, m, format('sender_retry(%s)', a)) FROM flow.enter('try'), (VALUES
   ('NULL, flow.id(''try'', ''a''), 0', 'P0002', 'there is no such run'), ('pg_temp.campaign(''try''), NULL, 0', '22004', 'lead is missing'), ('pg_temp.campaign(''try''), flow.id(''try'', ''a''), NULL', '22004', 'step is missing'),

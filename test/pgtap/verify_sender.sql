@@ -67,7 +67,7 @@ FROM (VALUES
   ('an event of another tenant', 'lead5', 'sender_events', 'UPDATE %s SET tenant_id = fixture.id(''b'', ''tenant'')::uuid WHERE OWN',
     ARRAY['L3|run RUN|has no events', 'L3|run RUN|has events but no run']),
   ('an event changed', 'lead3', 'sender_events', 'UPDATE %s SET type = (SELECT code FROM entrestate.sender_event_types() WHERE name = ''sender.step.failed'') WHERE OWN AND run_seq = 2',
-    ARRAY['L3|run RUN|1 steps sent, its events say 0', 'L5|intent RUN/0/0|is sent, but no event says so']),
+    ARRAY['L3|run RUN|1 steps sent, its events say 0', 'L5|intent RUN/0/0|an event says that it was failed, but it is sent']),
   ('an event that ends the run', 'lead3', 'sender_events', 'UPDATE %s SET type = (SELECT code FROM entrestate.sender_event_types() WHERE name = ''sender.suppressed_hot'') WHERE OWN AND run_seq = 1',
     ARRAY['L3|run RUN|status running, its events say suppressed']),
   ('a run set back', 'lead', 'sender_runs', 'UPDATE %s SET cursor = 0 WHERE OWN', ARRAY['L3|run RUN|cursor 0, its events say 2', 'L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L3|balance of campaign %|its runs have 12 steps, 8 of them left or cancelled, but the events have 6 outcomes']),

@@ -396,6 +396,7 @@ my %app = (
   # reads the campaign's runs, and writes those that move
   sender_upgrade => [ "SELECT entrestate.sender_upgrade(:campaign, v) FROM entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day'))) v, entrestate.sequence_publish(:campaign, v)" ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
+  sender_explain => [ 'SELECT count(*) FROM entrestate.sender_explain(:campaign, :lead)', 300 ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
   'signal_add, that makes hot' => [ "SELECT entrestate.signal_add(:lead3, 'call_request')", 1200 ],
@@ -411,6 +412,8 @@ my %app = (
   member_add => [ "SELECT entrestate.member_add('someone')", 400 ],
   member_update => [ "SELECT entrestate.member_add('someone'), entrestate.member_update('someone', 'viewer')", 800 ],
   member_remove => [ "SELECT entrestate.member_add('someone'), entrestate.member_remove('someone')", 800 ],
+  delivery_report => [ "SELECT entrestate.delivery_report(:campaign, :lead, 0, 0, 'opened')", 1000 ],
+  sandbox_set => [ 'SELECT entrestate.sandbox_set(1)', 500 ],
   sender_history => [ 'SELECT count(*) FROM entrestate.sender_history(:lead)', 200 ],
   'sender_history, of a campaign' => [ 'SELECT count(*) FROM entrestate.sender_history(:lead, :campaign)', 200 ],
   # count the tenant's runs, or what happened to them
@@ -457,14 +460,14 @@ my %app = (
 );
 my %others = map { $_ => 1 } (
   # below, by other roles
-  qw(sender_process sender_process_tenant sender_next_tenant tenant_next scores_decay scores_decay_tenant sender_upkeep sender_upkeep_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
+  qw(sender_process sender_process_tenant sender_next_tenant sandbox_report sandbox_report_tenant sandbox_next_tenant tenant_next scores_decay scores_decay_tenant sender_upkeep sender_upkeep_tenant tick consumer_create consumer_next consumer_events consumer_done consumer_drop),
   # read everything, on purpose
   qw(verify isolation_prove sender_verify sender_fold audience_verify code_now code_shipped upkeep),
   # read no table that grows
   qw(binding_normalise can capabilities clock_moved clock_now code_version context current_actor current_member_role current_tenant delay_add
     email_normalise phone_normalise error_codes guard_definition guard_policies guard_policy_is_ours guard_readers guard_root guard_triggers
     open_is_machine policy_current reply_is_automatic score_defaults score_of score_settings_of signal_kinds login_event_types login_jwt login_request logout run_id schedule_jobs schedule_statements sender_channels
-    sender_event_types sender_modes sender_reasons template_fields transitions uuid_v7 window_opening));
+    sandbox_rates sender_decide sender_event_types sender_modes sender_reasons template_fields transitions uuid_v7 window_opening));
 my @unknown = grep { !$others{$_} && !$app{$_} } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT DISTINCT p.proname FROM pg_proc p
 CROSS JOIN unnest('{entrestate_app,entrestate_authenticator,entrestate_worker,entrestate_auditor,entrestate_anon}'::name[]) r
