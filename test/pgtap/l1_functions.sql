@@ -21,6 +21,7 @@ CREATE TABLE attack.routine AS
 -- last two are nobody's.
 CREATE FUNCTION attack.known_choices(name text, type oid) RETURNS text[] LANGUAGE sql AS $$
   SELECT CASE
+    WHEN name IN ('exit_predicate', 'predicate') THEN '{''$.lead.score > 1''}'
     WHEN type = 'uuid'::regtype THEN
       ARRAY[coalesce((SELECT quote_literal(i.id) FROM fixture.ids i WHERE i.who = 'a'
                AND i.name = regexp_replace(known_choices.name, '_id$', '')), quote_literal(fixture.id('a', 'lead')))]
@@ -74,7 +75,6 @@ CREATE FUNCTION attack.known_choices(name text, type oid) RETURNS text[] LANGUAG
         to_jsonb(fixture.id('b', 'campaign'))]) v)
     WHEN type IN ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype, 'numeric'::regtype, 'double precision'::regtype) THEN CASE
       WHEN name = 'version' THEN '{2,1}' WHEN name LIKE 'max\_%' THEN '{1000,1}' ELSE '{1,0,-1,2147483647}' END::text[]
-    WHEN name IN ('exit_predicate', 'predicate') THEN '{''$.lead.score > 1''}'
     WHEN type = 'jsonpath'::regtype THEN '{''$.a == 1''}'
     WHEN name IN ('free_text', 'html') THEN '{false,true}'
     WHEN type = 'boolean'::regtype THEN '{true,false}'
