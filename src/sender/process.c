@@ -389,6 +389,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	Run		   *runs;
 	int			nruns;
 	int			decided = 0;
+	int			dropped;
 	Batch		b;
 
 	require_batch(batch_size);
@@ -400,39 +401,47 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	es_context_enter_system(&id);
 	if (!load_tenant(&id, es_now(), true, &tenant))
 		goto done;
-	batch_init(&b, &tenant, es_now());
 	campaigns = load_campaigns(&tenant, NULL, true, &ncampaigns);
-	queues = load_queues(&tenant, campaigns, ncampaigns, NULL, &nqueues);
-	judge_queues(&tenant, queues, nqueues, b.now);
-	runs = claim(&b, &tenant, queues, nqueues, batch_size, &nruns);
-	for (int i = 0; i < nruns; i++)
+	/* what has ended or moved on is dropped from what is due, and more is taken */
+	do
 	{
-		Run		   *r = &runs[i];
-		Queue	   *q = unconstify(Queue *, r->queue);
-		SenderFacts f;
-
-		if (r->locked && r->stale)
-			continue;
-		if (r->locked)
+		dropped = 0;
+		queues = load_queues(&tenant, campaigns, ncampaigns, NULL, &nqueues);
+		batch_init(&b, &tenant, es_now());
+		judge_queues(&tenant, queues, nqueues, b.now);
+		runs = claim(&b, &tenant, queues, nqueues, batch_size, &nruns);
+		for (int i = 0; i < nruns; i++)
 		{
-			f = facts_of(&tenant, q, r, b.now);
-			if (batch_apply(&b, r, sender_decide(&f)))
+			Run		   *r = &runs[i];
+			Queue	   *q = unconstify(Queue *, r->queue);
+			SenderFacts f;
+
+			if (r->locked && r->stale)
 			{
-				decided++;
-				if (r->admitted && !f.dry_run)
-					sender_use_up(&tenant, q);
-				if (r->admitted || r->ended)
-					spread(r, runs, i + 1, nruns, b.now);
+				dropped++;
 				continue;
 			}
+			if (r->locked)
+			{
+				f = facts_of(&tenant, q, r, b.now);
+				if (batch_apply(&b, r, sender_decide(&f)))
+				{
+					decided++;
+					if (r->admitted && !f.dry_run)
+						sender_use_up(&tenant, q);
+					if (r->admitted || r->ended)
+						spread(r, runs, i + 1, nruns, b.now);
+					continue;
+				}
+			}
+			/* somebody has the lead, or a budget is used up */
+			batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
 		}
-		/* somebody has the lead, or a budget is used up */
-		batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
-	}
-	batch_write(&b);
-	sender_write_usage(&tenant, campaigns, ncampaigns);
-	batch_open_tickets(&b);
-	write_holds(&tenant, queues, nqueues, b.now);
+		batch_write(&b);
+		sender_write_usage(&tenant, campaigns, ncampaigns);
+		batch_open_tickets(&b);
+		write_holds(&tenant, queues, nqueues, b.now);
+	} while (decided == 0 && dropped > 0);
 
 done:
 	SPI_finish();

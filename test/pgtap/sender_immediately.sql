@@ -258,7 +258,7 @@ SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('goes on', '{email 0,sms 1 day
 SELECT entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'goes on'), rising_deferrals => 0) FROM flow.enter('goes on') \g /dev/null
 SELECT flow.process('goes on'), flow.at('2026-01-06T09:00:00Z'), entrestate.signal_add(flow.id('goes on', 'ann'), 'reply') FROM flow.enter('goes on') \g /dev/null
 SELECT flow.process('goes on', '2026-01-06T10:00:00Z') \g /dev/null
-SELECT is(pg_temp.state('goes on', 'ann'), 'running', '"and the sequence stops on reply (default)": one that does not goes on');
+SELECT is(flow.story('goes on', 'ann'), 'run.started, step.sent 0, step.sent 1, run.done (completed)', '"and the sequence stops on reply (default)": one that does not goes on');
 
 -- ---------------------------------------------------------------- section 5: STOP and START
 SELECT flow.at('2026-01-05T10:00:00Z'), flow.make('stop', '{email 0,sms 1 day,email 1 day}') \g /dev/null
