@@ -156,7 +156,10 @@ COMMENT ON FUNCTION delivery_inbound(uuid, uuid, uuid, timestamptz, jsonb) IS
 CREATE FUNCTION delivery_report(campaign uuid, lead uuid, step integer, attempt integer, type text, occurred_at timestamptz DEFAULT NULL,
   detail jsonb DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
+-- every row is looked up by its key, whatever the statistics of a table that
+-- was just filled say
+SET search_path = pg_catalog, pg_temp SET row_security = on
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off AS $$
 DECLARE
   t uuid := entrestate.require('delivery.report');
 BEGIN
