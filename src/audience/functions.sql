@@ -240,6 +240,10 @@ BEGIN
   SELECT * INTO l FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = lead FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     PERFORM entrestate.raise('NOT_FOUND', 'there is no such lead');
+  ELSIF l.merged_into IS NOT NULL THEN
+    -- its signals count for the other one: what was hot of them is to be cooled there
+    PERFORM entrestate.raise('WRONG_STATE', 'the lead was merged into another one',
+      format('It is %s now.', l.merged_into), 'Use that lead''s id; lead_get() follows by itself.');
   ELSIF l.handoff_open THEN
     PERFORM entrestate.raise('WRONG_STATE', 'a handoff ticket of the lead is open', NULL,
       'Resolve it with handoff_resolve() first: who has it has not said that the lead has cooled.');
@@ -323,11 +327,13 @@ BEGIN
   win := make_interval(secs => (s ->> 'windowSeconds')::bigint);
   w := ARRAY(SELECT coalesce((s -> 'weights' ->> k.name)::integer, 0) FROM entrestate.signal_kinds() k WHERE k.code < 9 ORDER BY k.code);
   WITH due AS MATERIALIZED (
-    SELECT x.lead_id FROM entrestate.lead_scores x
+    -- what is read is the row that was locked: another look at the table would
+    -- find it as it was when the statement began
+    SELECT x.lead_id, x.counted_kinds, x.counted_at FROM entrestate.lead_scores x
     WHERE x.tenant_id = tenant AND x.expires_at <= at
     ORDER BY x.tenant_id, x.expires_at LIMIT batch FOR NO KEY UPDATE SKIP LOCKED
   ), left_in AS (
-    SELECT x.lead_id, k.kinds, k.times FROM due JOIN entrestate.lead_scores x ON x.tenant_id = tenant AND x.lead_id = due.lead_id
+    SELECT x.lead_id, k.kinds, k.times FROM due x
     CROSS JOIN LATERAL (
       SELECT coalesce(array_agg(u.k ORDER BY u.o), '{}') AS kinds, coalesce(array_agg(u.a ORDER BY u.o), '{}') AS times
       FROM unnest(x.counted_kinds, x.counted_at) WITH ORDINALITY AS u(k, a, o)

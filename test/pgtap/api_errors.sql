@@ -540,6 +540,7 @@ INSERT INTO expected (state, call, message, hint, prepare) VALUES
   ('P0002', $$SELECT entrestate.lead_cool(NULL, 'x')$$, 'there is no such lead', '', NULL),
   ('P0002', $$SELECT entrestate.lead_cool({nobody}, 'x')$$, 'there is no such lead', '', NULL),
   ('P0002', $$SELECT entrestate.lead_cool({b:lead}, 'x')$$, 'there is no such lead', '', NULL),
+  ('55000', $$SELECT entrestate.lead_cool({lead7}, 'x')$$, 'the lead was merged into another one', 'Use that lead''s id; lead_get() follows by itself.', NULL),
   ('22004', $$SELECT entrestate.lead_cool({lead}, NULL)$$, 'reason is missing', 'Give a value for the argument "reason".', NULL),
   ('22023', $$SELECT entrestate.lead_cool({lead}, ' ')$$, 'reason is empty', '', NULL),
   ('00000', $$SELECT entrestate.lead_cool({lead}, '{é*500}')$$, '', '', NULL),

@@ -27,6 +27,21 @@ SELECT broken.healthy('a chain of merges, one cooled in between', $$entrestate.l
   $$entrestate.handoff_resolve(h.ticket_id, 'x') FROM entrestate.handoff_of(fixture.id('a', 'lead2')::uuid) h$$,
   $$entrestate.lead_cool(fixture.id('a', 'lead2')::uuid, 'x')$$, $$entrestate.signal_add(fixture.id('a', 'lead7')::uuid, 'click')$$,
   $$entrestate.lead_merge(fixture.id('a', 'lead2')::uuid, fixture.id('a', 'lead3')::uuid)$$);
+CREATE FUNCTION broken.refused(statement text, state text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  got text := '00000';
+BEGIN
+  BEGIN
+    EXECUTE statement;
+  EXCEPTION WHEN OTHERS THEN
+    got := SQLSTATE;
+  END;
+  ASSERT got = state, format('%s gave %s', statement, got);
+END
+$$;
+-- the duplicate was hot, and stays so in its own row
+SELECT broken.healthy('a person cools the duplicate after the merge, and is told which lead it is now', $$entrestate.lead_merge(fixture.id('a', 'lead6')::uuid, fixture.id('a', 'lead3')::uuid)$$,
+  $$broken.refused(format('SELECT entrestate.lead_cool(%L, %L)', fixture.id('a', 'lead6'), 'x'), '55000')$$);
 SELECT broken.healthy('other weights, window and thresholds', $$entrestate.score_settings_set('{"form_resubmission": 1}', 30, 2, '2 hours')$$,
   $$entrestate.signal_add(fixture.id('a', 'lead3')::uuid, 'open')$$, $$set_config('entrestate.clock', '2026-01-09T15:00:00Z', true)$$,
   $$entrestate.scores_decay_tenant(fixture.id('a', 'tenant')::uuid)$$);
