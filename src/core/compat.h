@@ -44,6 +44,14 @@ es_find_guc(const char *name)
 }
 
 #if PG_VERSION_NUM >= 180000
+#define ES_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define ES_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+#if PG_VERSION_NUM >= 180000
 #define ES_MODULE_MAGIC \
 	PG_MODULE_MAGIC_EXT(.name = "entrestate", .version = ENTRESTATE_VERSION)
 #else

@@ -32,13 +32,13 @@ batch_init(Batch *b, const Tenant *t, TimestampTz now)
 	b->tenant = t;
 	b->now = now;
 	b->context = CurrentMemoryContext;
-	columns_init(&b->events, lengthof(events), events);
-	columns_init(&b->intents, lengthof(intents), intents);
-	columns_init(&b->runs, lengthof(runs), runs);
-	columns_init(&b->actions, lengthof(actions), actions);
-	columns_init(&b->voids, 2, actions);
+	rows_init(&b->events, lengthof(events), events);
+	rows_init(&b->intents, lengthof(intents), intents);
+	rows_init(&b->runs, lengthof(runs), runs);
+	rows_init(&b->actions, lengthof(actions), actions);
+	rows_init(&b->voids, 2, actions);
 	columns_init(&b->tickets, lengthof(tickets), tickets);
-	columns_init(&b->parked, 2, actions);
+	rows_init(&b->parked, 2, actions);
 }
 
 /* batch_add_due lets a run wait for a step. */
@@ -70,73 +70,73 @@ static void
 add_event(Batch *b, Run *r, SenderEventType type, SenderReason reason,
 		  const TimestampTz *next)
 {
-	Columns    *c = &b->events;
+	Rows	   *c = &b->events;
 	const Queue *q = r->queue;
 	bool		step = q != NULL && (type < EVENT_SUPPRESSED_HOT || type > EVENT_SUPPRESSED_CAMPAIGN_ENDED)
 		&& type != EVENT_RUN_DONE;
 	bool		capped = step && q->campaign->ncaps > 0;
 
 	r->run_seq++;
-	columns_add(c, 0, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 2, Int16GetDatum(type), false);
-	columns_add(c, 3, Int32GetDatum(r->run_seq), false);
-	columns_add(c, 4, Int16GetDatum(r->cursor), !step);
-	columns_add(c, 5, Int16GetDatum(r->attempt), !step);
-	columns_add(c, 6, Int16GetDatum(r->mode), false);
-	columns_add(c, 7, Int16GetDatum(step ? q->channel : 0), !step);
-	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
-	columns_add(c, 9, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
-	columns_add(c, 10, Int32GetDatum(r->version), false);
-	columns_add(c, 11, Int32GetDatum(step ? text_of(r)->template_version : 0), !step);
-	columns_add(c, 12, Int32GetDatum(r->campaign->policy_version), false);
-	columns_add(c, 13, Int32GetDatum(r->score), false);
-	columns_add(c, 14, BoolGetDatum(r->facts.hot), false);
-	columns_add(c, 15, Int16GetDatum(Min(r->nsends, PG_INT16_MAX)), !capped);
-	columns_add(c, 16, r->zone ? CStringGetTextDatum(r->zone) : (Datum) 0, !step || r->zone == NULL);
-	columns_add(c, 17, Int16GetDatum(r->variant), !step || r->variant < 0);
+	rows_add(c, UUIDPGetDatum(&r->lead), false);
+	rows_add(c, UUIDPGetDatum(&r->campaign->id), false);
+	rows_add(c, Int16GetDatum(type), false);
+	rows_add(c, Int32GetDatum(r->run_seq), false);
+	rows_add(c, Int16GetDatum(r->cursor), !step);
+	rows_add(c, Int16GetDatum(r->attempt), !step);
+	rows_add(c, Int16GetDatum(r->mode), false);
+	rows_add(c, Int16GetDatum(step ? q->channel : 0), !step);
+	rows_add(c, Int16GetDatum(reason), reason == REASON_NONE);
+	rows_add(c, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
+	rows_add(c, Int32GetDatum(r->version), false);
+	rows_add(c, Int32GetDatum(step ? text_of(r)->template_version : 0), !step);
+	rows_add(c, Int32GetDatum(r->campaign->policy_version), false);
+	rows_add(c, Int32GetDatum(r->score), false);
+	rows_add(c, BoolGetDatum(r->facts.hot), false);
+	rows_add(c, Int16GetDatum(Min(r->nsends, PG_INT16_MAX)), !capped);
+	rows_add(c, r->zone ? CStringGetTextDatum(r->zone) : (Datum) 0, !step || r->zone == NULL);
+	rows_add(c, Int16GetDatum(r->variant), !step || r->variant < 0);
 }
 
 /* batch_add_intent records what is to be sent, or was, for the step at the cursor. */
 void
 batch_add_intent(Batch *b, const Run *r, const char *status, const char *provider, SenderReason reason)
 {
-	Columns    *c = &b->intents;
+	Rows	   *c = &b->intents;
 
-	columns_add(c, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 2, Int16GetDatum(r->cursor), false);
-	columns_add(c, 3, Int16GetDatum(r->attempt), false);
-	columns_add(c, 4, CStringGetTextDatum(status), false);
-	columns_add(c, 5, CStringGetTextDatum(provider), false);
-	columns_add(c, 6, text_of(r)->template_id, false);
-	columns_add(c, 7, Int32GetDatum(text_of(r)->template_version), false);
-	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
-	columns_add(c, 9, Int16GetDatum(r->variant), r->variant < 0);
-	columns_add(c, 10, CStringGetTextDatum(sender_channel_word(r->queue->channel)), false);
-	columns_add(c, 11, TimestampTzGetDatum(b->now), strcmp(status, "ready") == 0);
+	rows_add(c, UUIDPGetDatum(&r->campaign->id), false);
+	rows_add(c, UUIDPGetDatum(&r->lead), false);
+	rows_add(c, Int16GetDatum(r->cursor), false);
+	rows_add(c, Int16GetDatum(r->attempt), false);
+	rows_add(c, CStringGetTextDatum(status), false);
+	rows_add(c, CStringGetTextDatum(provider), false);
+	rows_add(c, text_of(r)->template_id, false);
+	rows_add(c, Int32GetDatum(text_of(r)->template_version), false);
+	rows_add(c, Int16GetDatum(reason), reason == REASON_NONE);
+	rows_add(c, Int16GetDatum(r->variant), r->variant < 0);
+	rows_add(c, CStringGetTextDatum(sender_channel_word(r->queue->channel)), false);
+	rows_add(c, TimestampTzGetDatum(b->now), strcmp(status, "ready") == 0);
 }
 
 static void
 add_run(Batch *b, const Run *r, const char *status, const TimestampTz *next,
 		SenderReason reason, bool outcome, bool ended)
 {
-	Columns    *c = &b->runs;
+	Rows	   *c = &b->runs;
 	bool		first = outcome || ended || next == NULL;	/* not a deferral */
 
-	columns_add(c, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(c, 1, UUIDPGetDatum(&r->lead), false);
-	columns_add(c, 2, Int16GetDatum(r->cursor), false);
-	columns_add(c, 3, CStringGetTextDatum(status), false);
-	columns_add(c, 4, CStringGetTextDatum(sender_mode_word(r->mode)), false);
-	columns_add(c, 5, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
-	columns_add(c, 6, Int32GetDatum(r->run_seq), false);
-	columns_add(c, 7, Int16GetDatum(r->sent_steps), false);
-	columns_add(c, 8, Int16GetDatum(reason), reason == REASON_NONE);
-	columns_add(c, 9, BoolGetDatum(outcome), false);
-	columns_add(c, 10, BoolGetDatum(ended), false);
-	columns_add(c, 11, Int16GetDatum(r->deferrals), false);
-	columns_add(c, 12, BoolGetDatum(first), false);
+	rows_add(c, UUIDPGetDatum(&r->campaign->id), false);
+	rows_add(c, UUIDPGetDatum(&r->lead), false);
+	rows_add(c, Int16GetDatum(r->cursor), false);
+	rows_add(c, CStringGetTextDatum(status), false);
+	rows_add(c, CStringGetTextDatum(sender_mode_word(r->mode)), false);
+	rows_add(c, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
+	rows_add(c, Int32GetDatum(r->run_seq), false);
+	rows_add(c, Int16GetDatum(r->sent_steps), false);
+	rows_add(c, Int16GetDatum(reason), reason == REASON_NONE);
+	rows_add(c, BoolGetDatum(outcome), false);
+	rows_add(c, BoolGetDatum(ended), false);
+	rows_add(c, Int16GetDatum(r->deferrals), false);
+	rows_add(c, BoolGetDatum(first), false);
 }
 
 static SenderEventType
@@ -176,10 +176,10 @@ suppress(Batch *b, Run *r, SenderReason reason)
 	SenderEventType type = suppression_of(reason);
 
 	add_event(b, r, type, reason, NULL);
-	columns_add(&b->actions, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(&b->actions, 1, UUIDPGetDatum(&r->lead), false);
-	columns_add(&b->actions, 2, CStringGetTextDatum(sender_event_word(type)), false);
-	columns_add(&b->actions, 3, CStringGetTextDatum(sender_reason_word(reason)), false);
+	rows_add(&b->actions, UUIDPGetDatum(&r->campaign->id), false);
+	rows_add(&b->actions, UUIDPGetDatum(&r->lead), false);
+	rows_add(&b->actions, CStringGetTextDatum(sender_event_word(type)), false);
+	rows_add(&b->actions, CStringGetTextDatum(sender_reason_word(reason)), false);
 	/* somebody must take over what the lead has begun */
 	if (reason == REASON_HOT || reason == REASON_REPLIED)
 	{
@@ -196,8 +196,8 @@ batch_end_run(Batch *b, Run *r, SenderReason reason)
 {
 	suppress(b, r, reason);
 	add_run(b, r, "suppressed", NULL, reason, false, true);
-	columns_add(&b->voids, 0, UUIDPGetDatum(&r->campaign->id), false);
-	columns_add(&b->voids, 1, UUIDPGetDatum(&r->lead), false);
+	rows_add(&b->voids, UUIDPGetDatum(&r->campaign->id), false);
+	rows_add(&b->voids, UUIDPGetDatum(&r->lead), false);
 }
 
 /*
@@ -250,8 +250,8 @@ batch_apply(Batch *b, Run *r, SenderDecision d)
 	if (d.action == ACTION_HOLD && d.reason == REASON_AWAITING_GO_LIVE)
 	{
 		/* it waits for a person, not for its time */
-		columns_add(&b->parked, 0, UUIDPGetDatum(&r->campaign->id), false);
-		columns_add(&b->parked, 1, UUIDPGetDatum(&r->lead), false);
+		rows_add(&b->parked, UUIDPGetDatum(&r->campaign->id), false);
+		rows_add(&b->parked, UUIDPGetDatum(&r->lead), false);
 		return true;
 	}
 	if (d.action == ACTION_HOLD)
@@ -407,83 +407,66 @@ batch_write(Batch *b)
 		"INSERT INTO entrestate.sender_events (tenant_id, recorded_at, decided_at,"
 		" lead_id, campaign_id, type, run_seq, step, attempt, mode, channel, reason,"
 		" next_at, sequence_version, template_version, policy_version, score, hot, cap_count, zone, variant)"
-		" SELECT $1, entrestate.clock_now(), entrestate.clock_now(), u.*"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) AS u",
-		19, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT4ARRAYOID,
-			INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID, INT2ARRAYOID,
-			TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-		BOOLARRAYOID, INT2ARRAYOID, TEXTARRAYOID, INT2ARRAYOID}, .generic = true};
+		" SELECT $1, $2, $2, u.* FROM new_rows AS u",
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan intents = {
 		"INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step,"
 		" attempt, status, provider, template_id, template_version,"
 		" mode, channel, not_before, created_at, started_at, final_at, outcome_reason, variant)"
 		" SELECT $1, u.c, u.l, u.step, u.attempt, u.status, u.provider, u.template, u.version,"
-		" $13, u.channel, $14, $14, u.final_at, u.final_at, u.reason, u.variant"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $15)"
-		"  AS u(c, l, step, attempt, status, provider, template, version, reason, variant, channel, final_at)",
-		15, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID,
-			TEXTARRAYOID, TEXTARRAYOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, INT2ARRAYOID,
-		TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZARRAYOID}, .generic = true};
+		" $3, u.channel, $2, $2, u.final_at, u.final_at, u.reason, u.variant"
+		" FROM new_rows AS u(c, l, step, attempt, status, provider, template, version, reason, variant, channel, final_at)",
+	3, {UUIDOID, TIMESTAMPTZOID, TEXTOID}, .generic = true};
 	static EsPlan runs = {
 		"UPDATE entrestate.sender_runs r SET cursor = u.cursor, status = u.status,"
 		" mode = u.mode, next_at = u.next_at, run_seq = u.seq,"
 		" first_due_at = CASE WHEN u.first THEN u.next_at ELSE coalesce(r.first_due_at, u.next_at) END,"
-		" sent_steps = u.sent, reason = u.reason, updated_at = entrestate.clock_now(),"
+		" sent_steps = u.sent, reason = u.reason, updated_at = $2,"
 		" attempt = CASE WHEN u.outcome THEN 0 ELSE r.attempt END,"
 		" deferrals = u.deferrals,"
-		" last_outcome_at = CASE WHEN u.outcome THEN entrestate.clock_now() ELSE r.last_outcome_at END,"
-		" ended_at = CASE WHEN u.ended THEN entrestate.clock_now() END"
-		" FROM (SELECT v.*, x.ctid AS at FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+		" last_outcome_at = CASE WHEN u.outcome THEN $2 ELSE r.last_outcome_at END,"
+		" ended_at = CASE WHEN u.ended THEN $2 END"
+		" FROM (SELECT v.*, x.ctid AS at FROM new_rows"
 		"   AS v(c, l, cursor, status, mode, next_at, seq, sent, reason, outcome, ended, deferrals, first)"
 		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_runs y WHERE y.tenant_id = $1"
 		"   AND y.campaign_id = v.c AND y.lead_id = v.l OFFSET 0) x OFFSET 0) u"
 		" WHERE r.ctid = u.at AND r.tenant_id = $1",
-		14, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, TEXTARRAYOID,
-			TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
-		INT2ARRAYOID, BOOLARRAYOID, BOOLARRAYOID, INT2ARRAYOID, BOOLARRAYOID}, .generic = true};
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan actions = {
 		"INSERT INTO entrestate.audience_actions (tenant_id, recorded_at, id, type, campaign_id, lead_id, detail)"
-		" SELECT $1, entrestate.clock_now(), entrestate.uuid_v7(), u.type, u.c, u.l,"
+		" SELECT $1, $2, entrestate.uuid_v7(), u.type, u.c, u.l,"
 		" jsonb_build_object('reason', u.reason)"
-		" FROM unnest($2, $3, $4, $5) AS u(c, l, type, reason)",
-	5, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID}};
+		" FROM new_rows AS u(c, l, type, reason)",
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan voids = {
-		"UPDATE entrestate.sender_intents i SET status = 'voided', final_at = entrestate.clock_now(),"
-		" message = NULL, leased_until = NULL FROM (SELECT x.ctid AS at FROM unnest($2, $3) AS v(c, l)"
+		"UPDATE entrestate.sender_intents i SET status = 'voided', final_at = $2,"
+		" message = NULL, leased_until = NULL FROM (SELECT x.ctid AS at FROM new_rows AS v(c, l)"
 		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_intents y WHERE y.tenant_id = $1"
 		"   AND y.campaign_id = v.c AND y.lead_id = v.l AND y.status IN ('ready', 'leased') OFFSET 0) x OFFSET 0) u"
 		" WHERE i.ctid = u.at AND i.tenant_id = $1",
-	3, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID}, .generic = true};
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan parked = {
 		"UPDATE entrestate.sender_runs r SET awaiting_go_live = true"
-		" FROM (SELECT x.ctid AS at FROM unnest($2, $3) AS v(c, l)"
+		" FROM (SELECT x.ctid AS at FROM new_rows AS v(c, l)"
 		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_runs y WHERE y.tenant_id = $1"
 		"   AND y.campaign_id = v.c AND y.lead_id = v.l OFFSET 0) x OFFSET 0) u"
 		" WHERE r.ctid = u.at AND r.tenant_id = $1",
-	3, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID}, .generic = true};
-	Datum		tenant = UUIDPGetDatum(&b->tenant->id);
+	1, {UUIDOID}, .generic = true};
+	Datum		values[3] = {UUIDPGetDatum(&b->tenant->id), TimestampTzGetDatum(b->now)};
 
-	if (columns_rows(&b->intents) > 0)
-	{
-		Datum		values[15];
-
-		values[0] = tenant;
-		for (int i = 0; i < 11; i++)
-			values[i + 1] = columns_array(&b->intents, i);
-		values[12] = CStringGetTextDatum(sender_mode_word(b->tenant->mode));
-		values[13] = TimestampTzGetDatum(b->now);
-		values[14] = columns_array(&b->intents, 11);
-		es_spi_run(&intents, SPI_OK_INSERT, values, NULL);
-	}
-	columns_run(&b->events, &events, SPI_OK_INSERT, tenant);
+	/* the brake has none, and does not know the mode */
+	if (b->intents.count > 0)
+		values[2] = CStringGetTextDatum(sender_mode_word(b->tenant->mode));
+	rows_run(&b->intents, &intents, SPI_OK_INSERT, values);
+	rows_run(&b->events, &events, SPI_OK_INSERT, values);
 	/* they are ours: we have their leads */
-	if (columns_run(&b->runs, &runs, SPI_OK_UPDATE, tenant) != columns_rows(&b->runs))
+	if (rows_run(&b->runs, &runs, SPI_OK_UPDATE, values) != b->runs.count)
 		elog(ERROR, "a run was changed by somebody who does not have its lead");
-	columns_run(&b->parked, &parked, SPI_OK_UPDATE, tenant);
-	write_due(b, tenant);
+	rows_run(&b->parked, &parked, SPI_OK_UPDATE, values);
+	write_due(b, values[0]);
 	sandbox_write(b);
-	columns_run(&b->actions, &actions, SPI_OK_INSERT, tenant);
-	columns_run(&b->voids, &voids, SPI_OK_UPDATE, tenant);
+	rows_run(&b->actions, &actions, SPI_OK_INSERT, values);
+	rows_run(&b->voids, &voids, SPI_OK_UPDATE, values);
 }
 
 /*

@@ -1,6 +1,6 @@
 /*
  * batch.h
- *		What decisions read (facts.c) and write (batch.c): used by the processor,
+ *		What decisions read (facts.c, runs.c) and write (batch.c): used by the processor,
  *		the brake and explanations.
  */
 #ifndef ENTRESTATE_BATCH_H
@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "core/columns.h"
+#include "core/rows.h"
 #include "sender/sender.h"
 #include "sender/window.h"
 
@@ -106,6 +107,7 @@ typedef struct Run
 	pg_uuid_t	lead;
 	TimestampTz due_at;
 	bool		locked;
+	bool		found;
 	bool		stale;			/* it does not wait for this any more */
 	int			version;
 	int			cursor;
@@ -152,13 +154,13 @@ typedef struct Batch
 	DueEntry   *due;			/* what is due next */
 	int			ndue;
 	int			due_room;
-	Columns		events;
-	Columns		intents;
-	Columns		runs;
-	Columns		actions;		/* campaign, lead, type, reason */
-	Columns		voids;			/* campaign, lead */
+	Rows		events;
+	Rows		intents;
+	Rows		runs;
+	Rows		actions;		/* campaign, lead, type, reason */
+	Rows		voids;			/* campaign, lead */
 	Columns		tickets;		/* campaign, lead, reason */
-	Columns		parked;			/* campaign, lead */
+	Rows		parked;			/* campaign, lead */
 	struct Sandbox *sandbox;	/* NULL: it has sent nothing */
 } Batch;
 
@@ -180,11 +182,13 @@ extern bool load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant 
 extern Campaign *load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n);
 extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
 						  const DueEntry *one, int *n);
-extern const Text *text_of(const Run *r);
-extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
-					  Run *runs, int nruns);
 extern TimestampTz opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now);
 extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now);
+
+/* runs.c */
+extern const Text *text_of(const Run *r);
+extern void load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now,
+					  Run *runs, int nruns);
 
 /* batch.c */
 extern void batch_init(Batch *b, const Tenant *t, TimestampTz now);

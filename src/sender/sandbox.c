@@ -83,7 +83,7 @@ struct Sandbox
 	double		odds[RATES];
 	CampaignName *names;
 	int			nnames;
-	Columns		callbacks;
+	Rows		callbacks;
 };
 
 /* ----- draws ----------------------------------------------------------- */
@@ -290,7 +290,7 @@ sandbox_of(Batch *b)
 		return b->sandbox;
 	old = MemoryContextSwitchTo(b->context);
 	s = palloc0(sizeof(struct Sandbox));
-	columns_init(&s->callbacks, lengthof(types), types);
+	rows_init(&s->callbacks, lengthof(types), types);
 	MemoryContextSwitchTo(old);
 	if (es_spi_run(&plan, SPI_OK_SELECT, &tenant, NULL) > 0)
 	{
@@ -358,13 +358,13 @@ sandbox_send(Batch *b, Run *r, SenderReason *reason)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		columns_add(&s->callbacks, 0, UUIDPGetDatum(&r->campaign->id), false);
-		columns_add(&s->callbacks, 1, UUIDPGetDatum(&r->lead), false);
-		columns_add(&s->callbacks, 2, Int16GetDatum(r->cursor), false);
-		columns_add(&s->callbacks, 3, Int16GetDatum(r->attempt), false);
-		columns_add(&s->callbacks, 4, CStringGetTextDatum(follow[i].what), false);
-		columns_add(&s->callbacks, 5, TimestampTzGetDatum(follow[i].at), false);
-		columns_add(&s->callbacks, 6, Int64GetDatum(follow[i].draw), false);
+		rows_add(&s->callbacks, UUIDPGetDatum(&r->campaign->id), false);
+		rows_add(&s->callbacks, UUIDPGetDatum(&r->lead), false);
+		rows_add(&s->callbacks, Int16GetDatum(r->cursor), false);
+		rows_add(&s->callbacks, Int16GetDatum(r->attempt), false);
+		rows_add(&s->callbacks, CStringGetTextDatum(follow[i].what), false);
+		rows_add(&s->callbacks, TimestampTzGetDatum(follow[i].at), false);
+		rows_add(&s->callbacks, Int64GetDatum(follow[i].draw), false);
 	}
 	switch (fate)
 	{
@@ -390,12 +390,12 @@ sandbox_write(Batch *b)
 {
 	static EsPlan plan = {
 		"INSERT INTO entrestate.sandbox_callbacks (tenant_id, campaign_id, lead_id, step, attempt, what, due_at, draw)"
-		" SELECT $1, u.* FROM unnest($2, $3, $4, $5, $6, $7, $8) AS u",
-		8, {UUIDOID, UUIDARRAYOID, UUIDARRAYOID, INT2ARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TIMESTAMPTZARRAYOID,
-	INT8ARRAYOID}, .generic = true};
+		" SELECT $1, u.* FROM new_rows AS u",
+	1, {UUIDOID}, .generic = true};
+	Datum		tenant = UUIDPGetDatum(&b->tenant->id);
 
 	if (b->sandbox != NULL)
-		columns_run(&b->sandbox->callbacks, &plan, SPI_OK_INSERT, UUIDPGetDatum(&b->tenant->id));
+		rows_run(&b->sandbox->callbacks, &plan, SPI_OK_INSERT, &tenant);
 }
 
 /* ----- what is due ----------------------------------------------------- */

@@ -1,0 +1,49 @@
+/*
+ * lookup.h
+ *		Rows of one tenant by key, past the executor.
+ */
+#ifndef ENTRESTATE_LOOKUP_H
+#define ENTRESTATE_LOOKUP_H
+
+#include "core/core.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define ES_LOOKUP_KEYS 4
+#define ES_LOOKUP_COLUMNS 24
+
+/* A key: a column of the index, by its number, and how it is compared. */
+typedef struct EsLookupKey
+{
+	AttrNumber	column;
+	StrategyNumber strategy;	/* BTEqualStrategyNumber ... */
+	Oid			function;		/* F_UUID_EQ, F_TEXTEQ, F_TIMESTAMPTZ_GT ... */
+} EsLookupKey;
+
+typedef struct EsLookup
+{
+	pg_uuid_t	tenant;
+	Relation	heap;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	ScanKeyData keys[ES_LOOKUP_KEYS];
+	int			nkeys;
+	AttrNumber	tenant_column;
+	AttrNumber	columns[ES_LOOKUP_COLUMNS];
+} EsLookup;
+
+extern void es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap, Oid index, Snapshot snapshot,
+							int nkeys, const EsLookupKey *keys, const char *const *columns);
+extern void es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const char *index,
+						   Snapshot snapshot, int nkeys, const EsLookupKey *keys, const char *const *columns);
+extern bool es_lookup_find(EsLookup *l, const Datum *keys);
+extern bool es_lookup_next(EsLookup *l);
+extern Datum es_lookup_get(EsLookup *l, int column, bool *isnull);
+extern void es_lookup_end(EsLookup *l);
+
+#endif

@@ -1,0 +1,571 @@
+/*
+ * runs.c
+ *		Reads the runs of a batch, with what their decisions look at.
+ *
+ * A run costs a handful of look-ups by key: itself, its lead, score, contact
+ * point, consent, the suppression list, and what counts against caps where its
+ * campaign has some.  They are index scans that stay open for the batch
+ * (core/lookup.c), all with one snapshot, taken after the leads were locked.  What
+ * only some queues have and takes SQL (a guard, an exit predicate, a template with
+ * fields) is one statement for those runs.
+ *
+ * The results live in the memory context of the caller's SPI_connect().
+ */
+#include "core/core.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "core/lookup.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "sender/batch.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* ----- look-ups --------------------------------------------------------- */
+
+static const EsLookupKey by_uuids[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_UUID_EQ},
+	{3, BTEqualStrategyNumber, F_UUID_EQ},
+};
+static const EsLookupKey by_lead_and_word[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_UUID_EQ},
+	{3, BTEqualStrategyNumber, F_TEXTEQ},
+};
+static const EsLookupKey by_words[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_TEXTEQ},
+	{3, BTEqualStrategyNumber, F_TEXTEQ},
+};
+static const EsLookupKey by_lead_and_time[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_UUID_EQ},
+	{3, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT},
+	{3, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE},
+};
+
+/* What is looked up for each run. */
+typedef struct Lookups
+{
+	EsLookup	run;
+	EsLookup	lead;
+	EsLookup	score;
+	EsLookup	contact;
+	EsLookup	suppression;
+	EsLookup	consent;
+	/* what counts against caps, where there are any: */
+	bool		caps;
+	EsLookup	merged;			/* the lead's duplicates */
+	EsLookup   *events;			/* partitions of sender_events */
+	int			nevents;
+} Lookups;
+
+static bool
+is_set(EsLookup *l, int column)
+{
+	bool		isnull;
+
+	es_lookup_get(l, column, &isnull);
+	return !isnull;
+}
+
+static bool
+flag_of(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return !isnull && DatumGetBool(d);
+}
+
+static int
+short_of(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt16(d);
+}
+
+static int
+int_of(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(d);
+}
+
+/* instant_of returns 0 for NULL. */
+static TimestampTz
+instant_of(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(d);
+}
+
+static char *
+word_of(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(d);
+}
+
+static bool
+word_is(EsLookup *l, int column, const char *word)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+	text	   *t;
+
+	if (isnull)
+		return false;
+	t = DatumGetTextPP(d);
+	return VARSIZE_ANY_EXHDR(t) == strlen(word) && memcmp(VARDATA_ANY(t), word, strlen(word)) == 0;
+}
+
+/* open_events opens the partitions of sender_events that reach into the time from
+ * "since" to "now". */
+static void
+open_events(Lookups *l, const pg_uuid_t *tenant, TimestampTz since, TimestampTz now, Snapshot snapshot)
+{
+	static const char *const columns[] = {"recorded_at", "type", "channel", NULL};
+	Oid			parent_index = es_relation("sender_events_pkey");
+	Relation	parent = table_open(es_relation("sender_events"), AccessShareLock);
+	PartitionDesc desc = RelationGetPartitionDesc(parent, true);
+	PartitionBoundInfo bounds = desc->boundinfo;
+
+	l->events = palloc(sizeof(EsLookup) * Max(desc->nparts, 1));
+	l->nevents = 0;
+	if (bounds == NULL)
+		elog(ERROR, "sender_events has no partitions");
+	/* a partition's number stands where its range ends; then what is beyond the
+	 * last, and the default */
+	for (int i = 0; i <= bounds->ndatums + 1; i++)
+	{
+		int			at = i <= bounds->ndatums ? bounds->indexes[i] : bounds->default_index;
+		Relation	heap;
+
+		if (at < 0)
+			continue;
+		if (i < bounds->ndatums && bounds->kind[i][0] == PARTITION_RANGE_DATUM_VALUE &&
+			DatumGetTimestampTz(bounds->datums[i][0]) <= since)
+			continue;
+		if (i > 0 && i <= bounds->ndatums && bounds->kind[i - 1][0] == PARTITION_RANGE_DATUM_VALUE &&
+			DatumGetTimestampTz(bounds->datums[i - 1][0]) > now)
+			continue;
+		heap = table_open(desc->oids[at], AccessShareLock);
+		if (RelationGetNumberOfBlocks(heap) == 0)
+			table_close(heap, NoLock);
+		else
+			es_lookup_begin(&l->events[l->nevents++], tenant, heap, index_get_partition(heap, parent_index),
+							snapshot, lengthof(by_lead_and_time), by_lead_and_time, columns);
+	}
+	table_close(parent, NoLock);
+}
+
+static void
+lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz now, Snapshot snapshot)
+{
+	static const char *const run[] = {"version", "cursor", "run_seq", "attempt", "deferrals", "sent_steps",
+	"mode", "next_at", "status", "created_at", "first_due_at", "last_outcome_at", "stopped_by", NULL};
+	static const char *const lead[] = {"time_zone", "handoff_open", "handoff_at", "status", "merged_into",
+	"opted_out_at", "complained_at", "erasure_requested_at", "hot_at", "replied_at", "whatsapp_at", NULL};
+	static const char *const score[] = {"score", "last_signal_at", NULL};
+	static const char *const contact[] = {"address_norm", "unusable_reason", NULL};
+	static const char *const status[] = {"status", NULL};
+	static const char *const lead_id[] = {"lead_id", NULL};
+	static const char *const nothing[] = {NULL};
+
+	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, by_uuids, run);
+	es_lookup_open(&l->lead, tenant, "leads", "leads_pkey", snapshot, 2, by_uuids, lead);
+	es_lookup_open(&l->score, tenant, "lead_scores", "lead_scores_pkey", snapshot, 2, by_uuids, score);
+	es_lookup_open(&l->contact, tenant, "lead_contacts", "lead_contacts_primary", snapshot, 3, by_lead_and_word, contact);
+	es_lookup_open(&l->suppression, tenant, "suppressions", "suppressions_pkey", snapshot, 3, by_words, nothing);
+	es_lookup_open(&l->consent, tenant, "lead_consents", "lead_consents_pkey", snapshot, 3, by_lead_and_word, status);
+	l->caps = caps_span > 0;
+	if (l->caps)
+	{
+		es_lookup_open(&l->merged, tenant, "leads", "leads_merged", snapshot, 2, by_uuids, lead_id);
+		open_events(l, tenant, now - caps_span, now, snapshot);
+	}
+}
+
+static void
+lookups_close(Lookups *l)
+{
+	es_lookup_end(&l->run);
+	es_lookup_end(&l->lead);
+	es_lookup_end(&l->score);
+	es_lookup_end(&l->contact);
+	es_lookup_end(&l->suppression);
+	es_lookup_end(&l->consent);
+	if (!l->caps)
+		return;
+	es_lookup_end(&l->merged);
+	for (int i = 0; i < l->nevents; i++)
+		es_lookup_end(&l->events[i]);
+}
+
+/* ----- a run ------------------------------------------------------------ */
+
+static bool
+find_run(Lookups *l, const pg_uuid_t *tenant, Run *r)
+{
+	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(&r->campaign->id), UUIDPGetDatum(&r->lead)};
+	EsLookup   *x = &l->run;
+
+	if (!es_lookup_find(x, key))
+		return false;
+	r->version = int_of(x, 0);
+	r->cursor = short_of(x, 1);
+	r->run_seq = int_of(x, 2);
+	r->attempt = short_of(x, 3);
+	r->deferrals = short_of(x, 4);
+	r->sent_steps = short_of(x, 5);
+	r->mode = sender_mode(word_of(x, 6));
+	r->created_at = instant_of(x, 9);
+	r->first_due_at = instant_of(x, 10);
+	r->last_outcome_at = instant_of(x, 11);
+	r->facts.stopped = is_set(x, 12);
+	r->stale = !(word_is(x, 8, "pending") || word_is(x, 8, "running")) || r->cursor != r->queue->step ||
+		r->version != r->queue->version || instant_of(x, 7) != r->due_at;
+	return true;
+}
+
+static void
+find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r, TimestampTz now)
+{
+	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(&r->lead), (Datum) 0};
+	EsLookup   *x = &l->lead;
+	const Queue *q = r->queue;
+
+	if (!es_lookup_find(x, key))
+		elog(ERROR, "a run has no lead");
+	r->zone = word_of(x, 0);
+	r->facts.handoff = flag_of(x, 1) || (is_set(x, 2) && instant_of(x, 2) >= r->created_at);
+	r->facts.closed = word_is(x, 3, "booked") || word_is(x, 3, "lost");
+	r->facts.merged = is_set(x, 4);
+	r->facts.opted_out = is_set(x, 5);
+	r->facts.complained = is_set(x, 6);
+	r->facts.erased = is_set(x, 7);
+	r->facts.hot = is_set(x, 8);
+	r->facts.replied = q->stop_on_reply && is_set(x, 9) && instant_of(x, 9) >= r->created_at;
+	r->whatsapp_closed = q->ntexts > 0 && text_of(r)->free_text &&
+		!(is_set(x, 10) && instant_of(x, 10) > now - USECS_PER_DAY);
+
+	if (es_lookup_find(&l->score, key))
+	{
+		r->score = int_of(&l->score, 0);
+		r->last_signal_at = instant_of(&l->score, 1);
+	}
+	if (q->channel == CHANNEL_NONE)
+		return;
+
+	key[2] = kind;
+	if (es_lookup_find(&l->contact, key))
+	{
+		bool		isnull;
+		Datum		listed[] = {key[0], channel, es_lookup_get(&l->contact, 0, &isnull)};
+
+		r->address = TextDatumGetCString(listed[2]);
+		r->contact = is_set(&l->contact, 1) ? CONTACT_UNUSABLE :
+			es_lookup_find(&l->suppression, listed) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
+	}
+	key[2] = channel;
+	/* the last one that was recorded holds */
+	for (bool found = es_lookup_find(&l->consent, key); found; found = es_lookup_next(&l->consent))
+	{
+		r->consent_granted = word_is(&l->consent, 0, "granted");
+		r->consent_withdrawn = !r->consent_granted;
+	}
+}
+
+static void
+add_send(Run *r, TimestampTz at, SenderChannel channel)
+{
+	/* there is room up to the next power of two */
+	if (r->nsends == 0)
+		r->sends = palloc(sizeof(SenderSend));
+	else if ((r->nsends & (r->nsends - 1)) == 0)
+		r->sends = repalloc(r->sends, sizeof(SenderSend) * r->nsends * 2);
+	r->sends[r->nsends].at = at;
+	r->sends[r->nsends++].channel = channel;
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	const SenderSend *x = a;
+	const SenderSend *y = b;
+
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* find_sends adds what a lead was sent, or may have been; in a rehearsal also
+ * what would have been. */
+static void
+find_sends(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *lead, Run *r, int64 span, TimestampTz now, bool dry_run)
+{
+	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(lead), TimestampTzGetDatum(now - span), TimestampTzGetDatum(now)};
+
+	for (int i = 0; i < l->nevents; i++)
+		for (bool found = es_lookup_find(&l->events[i], key); found; found = es_lookup_next(&l->events[i]))
+		{
+			int			type = short_of(&l->events[i], 1);
+
+			if (type == EVENT_STEP_SENT || type == EVENT_STEP_UNKNOWN || (type == EVENT_STEP_SIMULATED && dry_run))
+				add_send(r, instant_of(&l->events[i], 0), short_of(&l->events[i], 2));
+		}
+}
+
+/* find_capped finds what counts against a run's caps: what the lead and those
+ * that were merged into it were sent, in the order of time. */
+static void
+find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
+{
+	Datum		key[] = {UUIDPGetDatum(&r->lead), UUIDPGetDatum(&t->id)};
+	bool		dry_run = t->dry_run || r->campaign->dry_run;
+	int64		span = 0;
+	bool		merged = false;
+
+	for (int i = 0; i < r->campaign->ncaps; i++)
+		span = Max(span, r->campaign->caps[i].per);
+	find_sends(l, &t->id, &r->lead, r, span, now, dry_run);
+	for (bool found = es_lookup_find(&l->merged, key); found; found = es_lookup_next(&l->merged))
+	{
+		bool		isnull;
+
+		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, span, now, dry_run);
+		merged = true;
+	}
+	if (merged || l->nevents > 1)
+		qsort(r->sends, r->nsends, sizeof(SenderSend), by_time);
+}
+
+/* ----- what some runs need ---------------------------------------------- */
+
+/* variant_of chooses one of the step's variants for a run; -1: it has none. */
+static int
+variant_of(const Run *r)
+{
+	const Queue *q = r->queue;
+	char	   *id;
+	int		   *weights;
+	int			variant;
+
+	if (!q->has_variants)
+		return -1;
+	id = psprintf("%s__%s",
+				  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&r->campaign->id))),
+				  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&r->lead))));
+	weights = palloc(sizeof(int) * q->ntexts);
+	for (int i = 0; i < q->ntexts; i++)
+		weights[i] = q->texts[i].weight;
+	variant = sender_variant(id, strlen(id), q->step, weights, q->ntexts);
+	pfree(weights);
+	pfree(id);
+	return variant;
+}
+
+/* text_of is what a run's step says. */
+const Text *
+text_of(const Run *r)
+{
+	return &r->queue->texts[Max(r->variant, 0)];
+}
+
+static Datum
+texts_of(char **words, int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * Max(n, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(n, 1));
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = words[i] == NULL;
+		values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(words[i]);
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static Verdict
+verdict_at(uint64 row, int col, bool asked)
+{
+	bool		isnull;
+	Datum		d;
+
+	if (!asked)
+		return VERDICT_NONE;
+	d = es_spi_get(row, col, &isnull);
+	return isnull ? VERDICT_ERROR : DatumGetBool(d) ? VERDICT_TRUE : VERDICT_FALSE;
+}
+
+/*
+ * ask_documents asks what takes the lead's document: the step's guard, the
+ * sequence's exit predicate, and whether the template's fields are there.
+ */
+static void
+ask_documents(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Run *runs, int nruns)
+{
+	static EsPlan plan = {
+		"SELECT d.no, CASE WHEN ($6)[d.q] IS NOT NULL THEN entrestate.guard_holds(($6)[d.q], doc.it) END,"
+		" CASE WHEN ($7)[d.q] IS NOT NULL THEN entrestate.guard_holds(($7)[d.q], doc.it) END,"
+		" CASE WHEN ($8)[d.x] IS NOT NULL THEN entrestate.template_missing((($8)[d.x])::text[], doc.it) IS NOT NULL END"
+		" FROM unnest($2, $3, $4, $9, $10) AS d(q, campaign_id, lead_id, no, x)"
+		" CROSS JOIN LATERAL (SELECT entrestate.sender_document($1, d.campaign_id, d.lead_id, $5) AS it OFFSET 0) doc",
+		10, {UUIDOID, INT4ARRAYOID, UUIDARRAYOID, UUIDARRAYOID, TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID,
+		TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID},
+	.generic = true};
+	static const Oid keys[] = {INT4OID, UUIDOID, UUIDOID, INT4OID, INT4OID};
+	Columns		k;
+	Datum		values[10];
+	char	  **guards = palloc(sizeof(char *) * Max(nqueues, 1));
+	char	  **exits = palloc(sizeof(char *) * Max(nqueues, 1));
+	int		   *first_text = palloc(sizeof(int) * Max(nqueues, 1));
+	char	  **fields;
+	int			ntexts = 0;
+	int			n;
+
+	for (int i = 0; i < nqueues; i++)
+	{
+		guards[i] = queues[i].guard;
+		exits[i] = queues[i].exit_predicate;
+		first_text[i] = ntexts;
+		ntexts += queues[i].ntexts;
+	}
+	fields = palloc(sizeof(char *) * Max(ntexts, 1));
+	for (int i = 0; i < nqueues; i++)
+		for (int v = 0; v < queues[i].ntexts; v++)
+			fields[first_text[i] + v] = queues[i].texts[v].fields;
+	columns_init(&k, lengthof(keys), keys);
+	for (int i = 0; i < nruns; i++)
+	{
+		const Run  *r = &runs[i];
+		const Queue *q = r->queue;
+
+		if (!r->found || (q->guard == NULL && q->exit_predicate == NULL &&
+						  (q->ntexts == 0 || text_of(r)->fields == NULL)))
+			continue;
+		columns_add(&k, 0, Int32GetDatum(q - queues + 1), false);
+		columns_add(&k, 1, UUIDPGetDatum(&r->campaign->id), false);
+		columns_add(&k, 2, UUIDPGetDatum(&r->lead), false);
+		columns_add(&k, 3, Int32GetDatum(i), false);
+		columns_add(&k, 4, Int32GetDatum(first_text[q - queues] + Max(r->variant, 0) + 1), q->ntexts == 0);
+	}
+	if (columns_rows(&k) == 0)
+		return;
+	values[0] = UUIDPGetDatum(&t->id);
+	for (int i = 0; i < 3; i++)
+		values[i + 1] = columns_array(&k, i);
+	values[4] = TimestampTzGetDatum(now);
+	values[5] = texts_of(guards, nqueues);
+	values[6] = texts_of(exits, nqueues);
+	values[7] = texts_of(fields, ntexts);
+	values[8] = columns_array(&k, 3);
+	values[9] = columns_array(&k, 4);
+	n = es_spi_run(&plan, SPI_OK_SELECT, values, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *r = &runs[int_at(i, 1)];
+
+		r->guard = verdict_at(i, 2, r->queue->guard != NULL);
+		r->facts.goal = verdict_at(i, 3, r->queue->exit_predicate != NULL) == VERDICT_TRUE;
+		r->missing_field = bool_at(i, 4);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* add_in_flight adds what is on its way to what counts against caps; only a live
+ * tenant has such. */
+static void
+add_in_flight(const Tenant *t, Run *runs, int nruns)
+{
+	static EsPlan plan = {
+		"SELECT d.no, i.created_at, CASE i.channel WHEN 'email' THEN 1 WHEN 'sms' THEN 2 ELSE 3 END"
+		" FROM unnest($2, $3) AS d(lead_id, no)"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id OFFSET 0) x"
+		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_intents z WHERE z.tenant_id = $1"
+		"  AND z.campaign_id = x.campaign_id AND z.lead_id = x.lead_id AND z.status IN ('ready', 'leased', 'started') OFFSET 0) i",
+	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
+	static const Oid keys[] = {UUIDOID, INT4OID};
+	Columns		k;
+	int			n;
+
+	columns_init(&k, lengthof(keys), keys);
+	for (int i = 0; i < nruns; i++)
+		if (runs[i].found && runs[i].campaign->ncaps > 0)
+		{
+			columns_add(&k, 0, UUIDPGetDatum(&runs[i].lead), false);
+			columns_add(&k, 1, Int32GetDatum(i), false);
+		}
+	n = columns_run(&k, &plan, SPI_OK_SELECT, UUIDPGetDatum(&t->id));
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *r = &runs[int_at(i, 1)];
+
+		add_send(r, instant_at(i, 2), int_at(i, 3));
+		qsort(r->sends, r->nsends, sizeof(SenderSend), by_time);
+	}
+}
+
+/* ----- all of them ------------------------------------------------------ */
+
+/*
+ * load_runs reads those runs that are locked; campaign, queue, lead and due_at
+ * are given.  What a queue does not need is not looked up.
+ */
+void
+load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Run *runs, int nruns)
+{
+	Lookups		l;
+	Datum		channels[4] = {0};
+	Datum		kinds[4] = {0};
+	int64		span = 0;
+
+	for (int i = 0; i < nqueues; i++)
+		for (int c = 0; c < queues[i].campaign->ncaps; c++)
+			span = Max(span, queues[i].campaign->caps[c].per);
+	for (int i = CHANNEL_EMAIL; i <= CHANNEL_WHATSAPP; i++)
+	{
+		channels[i] = CStringGetTextDatum(sender_channel_word(i));
+		kinds[i] = CStringGetTextDatum(i == CHANNEL_EMAIL ? "email" : "phone");
+	}
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	lookups_open(&l, &t->id, span, now, GetActiveSnapshot());
+	for (int i = 0; i < nruns; i++)
+	{
+		Run		   *r = &runs[i];
+
+		r->stale = true;
+		r->found = r->locked && find_run(&l, &t->id, r);
+		if (!r->found)
+			continue;
+		r->variant = variant_of(r);
+		find_lead(&l, &t->id, channels[r->queue->channel], kinds[r->queue->channel], r, now);
+		if (r->campaign->ncaps > 0)
+			find_capped(&l, t, r, now);
+	}
+	lookups_close(&l);
+	PopActiveSnapshot();
+
+	ask_documents(t, queues, nqueues, now, runs, nruns);
+	if (t->mode == MODE_LIVE && span > 0)
+		add_in_flight(t, runs, nruns);
+}
