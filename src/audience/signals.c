@@ -16,23 +16,28 @@
  *	4. insert the signals, and update those leads whose direction, latch or
  *	   last reply changes.
  *
- * Every statement finds its rows by their keys whatever the planner thinks of a
- * table that is not analyzed yet: LATERAL ... OFFSET 0 to read, ON CONFLICT to
- * write.
+ * Rows are read by their keys past the executor (core/lookup.c), and written by
+ * statements that find theirs by key whatever the planner thinks of a table that
+ * is not analyzed yet.
  *
  * So signals of one lead are serial by its lead_scores row, and the latch sets
  * once.  Lock order: lead_scores, leads, sender_runs; rows in order of ids.
  */
 #include "core/core.h"
 
+#include "access/xact.h"
 #include "audience/audience.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "core/columns.h"
+#include "core/lookup.h"
+#include "core/rows.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 
 #define MAX_SIGNALS 10000
 
@@ -118,43 +123,78 @@ by_lead(const void *a, const void *b)
 	return c != 0 ? c : x->no - y->no;
 }
 
-/* settings_of reads the tenant's settings, and whether a campaign lowers them. */
-static ScoreSettings
-settings_of(Datum tenant, bool *lowered)
+/* What is looked up, with one snapshot a round. */
+typedef struct Lookups
 {
-	static EsPlan plan = {
-		"SELECT s.version, (extract(epoch FROM s.score_window) * 1000000)::int8,"
-		" s.hot_threshold, s.warming_threshold, s.open, s.click, s.chat_message,"
-		" s.rapid_interaction, s.form_resubmission, s.reply, s.call_request, s.visit_request,"
-		" EXISTS (SELECT FROM entrestate.campaigns c WHERE c.tenant_id = $1 AND c.hot_threshold IS NOT NULL"
-		"  AND c.status IN ('draft', 'active', 'paused'))"
-		" FROM (VALUES (1)) one LEFT JOIN (SELECT * FROM entrestate.score_settings x"
-		"  WHERE x.tenant_id = $1 ORDER BY x.version DESC LIMIT 1) s ON true", 1, {UUIDOID}};
-	ScoreSettings s = es_score_defaults;
-	bool		isnull;
-	Datum		d;
+	EsLookup	settings;
+	EsLookup	lead;
+	EsLookup	score;
+	EsLookup	attribution;
+	EsLookup	campaign;
+} Lookups;
 
-	es_spi_run(&plan, SPI_OK_SELECT, &tenant, NULL);
-	*lowered = DatumGetBool(es_spi_get(0, 13, &isnull));
-	d = es_spi_get(0, 1, &isnull);
-	if (!isnull)
-	{
-		s.version = DatumGetInt32(d);
-		s.window = DatumGetInt64(es_spi_get(0, 2, &isnull));
-		s.hot_threshold = DatumGetInt32(es_spi_get(0, 3, &isnull));
-		s.warming_threshold = DatumGetInt32(es_spi_get(0, 4, &isnull));
-		for (int k = 1; k < SIGNAL_WEIGHTS; k++)
-			s.weight[k] = DatumGetInt32(es_spi_get(0, 4 + k, &isnull));
-	}
-	SPI_freetuptable(SPI_tuptable);
+static void
+lookups_open(Lookups *l, Datum tenant)
+{
+	static const char *const settings[] = {"version", "score_window", "hot_threshold", "warming_threshold",
+	"open", "click", "chat_message", "rapid_interaction", "form_resubmission", "reply", "call_request", "visit_request", NULL};
+	static const char *const lead[] = {"hot_at", "direction", "handoff_open", "merged_into", NULL};
+	static const char *const score[] = {"signal_count", "counted_kinds", "counted_at", "seen", "merged_into", "last_signal_at", NULL};
+	static const char *const attribution[] = {"campaign_id", NULL};
+	static const char *const campaign[] = {"hot_threshold", "status", NULL};
+	const pg_uuid_t *t = DatumGetUUIDP(tenant);
+	Snapshot	snapshot;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	snapshot = GetActiveSnapshot();
+	es_lookup_open(&l->settings, t, "score_settings", "score_settings_pkey", snapshot, 1, es_lookup_by_uuids, settings);
+	es_lookup_open(&l->lead, t, "leads", "leads_pkey", snapshot, 2, es_lookup_by_uuids, lead);
+	es_lookup_open(&l->score, t, "lead_scores", "lead_scores_pkey", snapshot, 2, es_lookup_by_uuids, score);
+	es_lookup_open(&l->attribution, t, "lead_attributions", "lead_attributions_pkey", snapshot, 2, es_lookup_by_uuids, attribution);
+	es_lookup_open(&l->campaign, t, "campaigns", "campaigns_pkey", snapshot, 2, es_lookup_by_uuids, campaign);
+}
+
+static void
+lookups_close(Lookups *l)
+{
+	es_lookup_end(&l->settings);
+	es_lookup_end(&l->lead);
+	es_lookup_end(&l->score);
+	es_lookup_end(&l->attribution);
+	es_lookup_end(&l->campaign);
+	PopActiveSnapshot();
+}
+
+/* settings_of reads the newest version of the tenant's settings. */
+static ScoreSettings
+settings_of(Lookups *l, Datum tenant)
+{
+	ScoreSettings s = es_score_defaults;
+	EsLookup   *x = &l->settings;
+	Interval   *window;
+	bool		isnull;
+
+	if (!es_lookup_last(x, &tenant))
+		return s;
+	s.version = es_lookup_int(x, 0);
+	/* as extract(epoch) has it: a year is 365.25 days, a month 30 */
+	window = DatumGetIntervalP(es_lookup_get(x, 1, &isnull));
+	s.window = window->time + window->day * USECS_PER_DAY +
+		window->month / MONTHS_PER_YEAR * (1461 * USECS_PER_DAY / 4) +
+		window->month % MONTHS_PER_YEAR * (DAYS_PER_MONTH * USECS_PER_DAY);
+	s.hot_threshold = es_lookup_int(x, 2);
+	s.warming_threshold = es_lookup_int(x, 3);
+	for (int k = 1; k < SIGNAL_WEIGHTS; k++)
+		s.weight[k] = es_lookup_int(x, 3 + k);
 	return s;
 }
 
 static void *
-array_at(uint64 row, int col, size_t size, int room, int *n)
+array_of_lead(EsLookup *l, int column, size_t size, int room, int *n)
 {
 	bool		isnull;
-	Datum		d = es_spi_get(row, col, &isnull);
+	Datum		d = es_lookup_get(l, column, &isnull);
 	ArrayType  *a = isnull ? NULL : DatumGetArrayTypeP(d);
 	void	   *result;
 
@@ -165,72 +205,66 @@ array_at(uint64 row, int col, size_t size, int room, int *n)
 	return result;
 }
 
-/* read_leads reads those leads that are not done. */
-static void
-read_leads(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s, bool lowered)
+/* threshold_of is the lowest of the tenant's and those of the lead's campaigns. */
+static int
+threshold_of(Lookups *l, const Datum *key, int threshold)
 {
-#define READ(threshold) \
-		"SELECT u.o, l.hot_at IS NOT NULL, l.direction, l.handoff_open, l.merged_into," \
-		" c.signal_count, c.counted_kinds, c.counted_at, c.seen, c.merged_into, c.last_signal_at, " \
-		threshold \
-		" FROM unnest($2, $3) AS u(lead_id, o)" \
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x" \
-		"  WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id OFFSET 0) l" \
-		" LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_scores y" \
-		"  WHERE y.tenant_id = $1 AND y.lead_id = u.lead_id OFFSET 0) c ON true", \
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true
-	static EsPlan plain = {READ("NULL::int4")};
-	static EsPlan with_campaigns = {READ("(SELECT min(k.hot_threshold)"
-										 " FROM entrestate.lead_attributions a"
-										 " CROSS JOIN LATERAL (SELECT * FROM entrestate.campaigns z"
-										 "  WHERE z.tenant_id = $1 AND z.campaign_id = a.campaign_id OFFSET 0) k"
-										 " WHERE a.tenant_id = $1 AND a.lead_id = u.lead_id"
-										 " AND k.status IN ('draft', 'active', 'paused'))")};
-#undef READ
-	static const Oid types[] = {UUIDOID, INT4OID};
-	Columns		c;
-	int			n;
-
-	columns_init(&c, lengthof(types), types);
-	for (int i = 0; i < nleads; i++)
-		if (!leads[i].done)
-		{
-			leads[i].known = false;
-			columns_add(&c, 0, UUIDPGetDatum(&leads[i].id), false);
-			columns_add(&c, 1, Int32GetDatum(i), false);
-		}
-	n = columns_run(&c, lowered ? &with_campaigns : &plain, SPI_OK_SELECT, tenant);
-	for (int i = 0; i < n; i++)
+	for (bool found = es_lookup_find(&l->attribution, key); found; found = es_lookup_next(&l->attribution))
 	{
 		bool		isnull;
-		Lead	   *l = &leads[DatumGetInt32(es_spi_get(i, 1, &isnull))];
-		int			room = l->end - l->first;
-		Datum		d;
+		Datum		campaign[] = {key[0], es_lookup_get(&l->attribution, 0, &isnull)};
 
-		l->known = true;
-		l->hot = DatumGetBool(es_spi_get(i, 2, &isnull));
-		l->direction = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
-		l->handoff_open = DatumGetBool(es_spi_get(i, 4, &isnull));
-		d = es_spi_get(i, 5, &isnull);
-		if (isnull)
-			d = es_spi_get(i, 10, &isnull);
-		l->moved = !isnull;
-		if (l->moved)
-			l->moved_to = *DatumGetUUIDP(d);
-		d = es_spi_get(i, 6, &isnull);
-		l->signal_count = isnull ? 0 : DatumGetInt32(d);
-		l->kinds = array_at(i, 7, sizeof(int16), room, &l->n);
-		l->at = array_at(i, 8, sizeof(TimestampTz), room, &l->n);
-		l->seen = array_at(i, 9, sizeof(int64), room, &l->n_seen);
-		d = es_spi_get(i, 11, &isnull);
-		l->last_at = isnull ? 0 : DatumGetTimestampTz(d);
-		d = es_spi_get(i, 12, &isnull);
-		l->hot_threshold = isnull ? s->hot_threshold : Min(s->hot_threshold, DatumGetInt32(d));
-		l->newly_hot = false;
-		l->replied_at = 0;
+		if (es_lookup_find(&l->campaign, campaign) && es_lookup_is_set(&l->campaign, 0) &&
+			(es_lookup_is(&l->campaign, 1, "active") || es_lookup_is(&l->campaign, 1, "paused") ||
+			 es_lookup_is(&l->campaign, 1, "draft")))
+			threshold = Min(threshold, es_lookup_int(&l->campaign, 0));
 	}
-	if (n > 0)
-		SPI_freetuptable(SPI_tuptable);
+	return threshold;
+}
+
+/* read_lead reads a lead with its score. */
+static void
+read_lead(Lookups *x, Datum tenant, Lead *l, const ScoreSettings *s)
+{
+	Datum		key[] = {tenant, UUIDPGetDatum(&l->id)};
+	int			room = l->end - l->first;
+	bool		scored;
+	bool		isnull;
+	Datum		moved_to = (Datum) 0;
+
+	l->known = es_lookup_find(&x->lead, key);
+	if (!l->known)
+		return;
+	l->hot = es_lookup_is_set(&x->lead, 0);
+	l->direction = es_lookup_text(&x->lead, 1);
+	l->handoff_open = es_lookup_bool(&x->lead, 2);
+	scored = es_lookup_find(&x->score, key);
+	moved_to = es_lookup_get(&x->lead, 3, &isnull);
+	if (isnull && scored)
+		moved_to = es_lookup_get(&x->score, 4, &isnull);
+	l->moved = !isnull;
+	if (l->moved)
+	{
+		l->moved_to = *DatumGetUUIDP(moved_to);
+		return;
+	}
+	l->newly_hot = false;
+	l->replied_at = 0;
+	l->hot_threshold = threshold_of(x, key, s->hot_threshold);
+	l->signal_count = l->n = l->n_seen = 0;
+	l->last_at = 0;
+	if (!scored)
+	{
+		l->kinds = palloc(sizeof(int16) * room);
+		l->at = palloc(sizeof(TimestampTz) * room);
+		l->seen = palloc(sizeof(int64) * room);
+		return;
+	}
+	l->signal_count = es_lookup_int(&x->score, 0);
+	l->kinds = array_of_lead(&x->score, 1, sizeof(int16), room, &l->n);
+	l->at = array_of_lead(&x->score, 2, sizeof(TimestampTz), room, &l->n);
+	l->seen = array_of_lead(&x->score, 3, sizeof(int64), room, &l->n_seen);
+	l->last_at = es_lookup_instant(&x->score, 5);
 }
 
 static bool
@@ -374,9 +408,7 @@ array_of(const void *values, int n, Oid type, size_t size)
 
 /*
  * write_states writes the new states; a lead is done when its row was still
- * the one that was read, or when there was none and still is none.  SQL has no
- * arrays of arrays, so the leads' arrays travel end to end and are cut up again
- * by their lengths.
+ * the one that was read, or when there was none and still is none.
  */
 static void
 write_states(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s,
@@ -385,11 +417,8 @@ write_states(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s,
 	static EsPlan upsert = {
 		"INSERT INTO entrestate.lead_scores AS c (tenant_id, lead_id, score, score_at, settings_version,"
 		" last_signal_at, expires_at, signal_count, count_before, counted_kinds, counted_at, seen)"
-		" SELECT $1, u.lead_id, u.score, $12, $13, u.last_at, u.expires, u.count, u.was,"
-		" $14[u.from_n + 1:u.from_n + u.n], $15[u.from_n + 1:u.from_n + u.n],"
-		" $16[u.from_seen + 1:u.from_seen + u.n_seen]"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-		"  AS u(lead_id, was, count, score, last_at, expires, from_n, n, from_seen, n_seen)"
+		" SELECT $1, u.lead_id, u.score, $2, $3, u.last_at, u.expires, u.count, u.was, u.kinds, u.at, u.seen"
+		" FROM new_rows AS u(lead_id, was, count, score, last_at, expires, kinds, at, seen)"
 		" ON CONFLICT ON CONSTRAINT lead_scores_pkey DO UPDATE SET score = EXCLUDED.score,"
 		" score_at = EXCLUDED.score_at, settings_version = EXCLUDED.settings_version,"
 		" last_signal_at = EXCLUDED.last_signal_at, expires_at = EXCLUDED.expires_at,"
@@ -397,65 +426,31 @@ write_states(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s,
 		" counted_kinds = EXCLUDED.counted_kinds, counted_at = EXCLUDED.counted_at, seen = EXCLUDED.seen"
 		" WHERE c.signal_count = EXCLUDED.count_before AND c.merged_into IS NULL"
 		" RETURNING c.lead_id",
-		16, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-			TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-		INT4ARRAYOID, TIMESTAMPTZOID, INT4OID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID},
-	.generic = true};
-	static const Oid types[] = {UUIDOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, INT4OID};
-	Columns		c;
-	Datum		values[16];
-	int			total = 0;
-	int			total_seen = 0;
-	int16	   *all_kinds;
-	TimestampTz *all_at;
-	int64	   *all_seen;
+	3, {UUIDOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
+	static const Oid types[] = {UUIDOID, INT4OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID};
+	Rows		r;
+	Datum		values[] = {tenant, TimestampTzGetDatum(now), Int32GetDatum(s->version)};
 	int			n;
 
-	for (int i = 0; i < nleads; i++)
-		if (!leads[i].done)
-		{
-			total += leads[i].n;
-			total_seen += leads[i].n_seen;
-		}
-	all_kinds = palloc(sizeof(int16) * (total + 1));
-	all_at = palloc(sizeof(TimestampTz) * (total + 1));
-	all_seen = palloc(sizeof(int64) * (total_seen + 1));
-	total = total_seen = 0;
-	columns_init(&c, lengthof(types), types);
+	rows_init(&r, lengthof(types), types);
 	for (int i = 0; i < nleads; i++)
 	{
 		Lead	   *l = &leads[i];
 
 		if (l->done)
 			continue;
-		columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
-		columns_add(&c, 1, Int32GetDatum(l->signal_count_read), false);
-		columns_add(&c, 2, Int32GetDatum(l->signal_count), false);
-		columns_add(&c, 3, Int32GetDatum(l->score), false);
-		columns_add(&c, 4, TimestampTzGetDatum(l->last_at), l->last_at == 0);
-		columns_add(&c, 5, TimestampTzGetDatum(l->n > 0 ? l->at[0] + s->window : 0), l->n == 0);
-		columns_add(&c, 6, Int32GetDatum(total), false);
-		columns_add(&c, 7, Int32GetDatum(l->n), false);
-		columns_add(&c, 8, Int32GetDatum(total_seen), false);
-		columns_add(&c, 9, Int32GetDatum(l->n_seen), false);
-		memcpy(all_kinds + total, l->kinds, sizeof(int16) * l->n);
-		memcpy(all_at + total, l->at, sizeof(TimestampTz) * l->n);
-		memcpy(all_seen + total_seen, l->seen, sizeof(int64) * l->n_seen);
-		total += l->n;
-		total_seen += l->n_seen;
+		rows_add(&r, UUIDPGetDatum(&l->id), false);
+		rows_add(&r, Int32GetDatum(l->signal_count_read), false);
+		rows_add(&r, Int32GetDatum(l->signal_count), false);
+		rows_add(&r, Int32GetDatum(l->score), false);
+		rows_add(&r, TimestampTzGetDatum(l->last_at), l->last_at == 0);
+		rows_add(&r, TimestampTzGetDatum(l->n > 0 ? l->at[0] + s->window : 0), l->n == 0);
+		rows_add(&r, array_of(l->kinds, l->n, INT2OID, sizeof(int16)), false);
+		rows_add(&r, array_of(l->at, l->n, TIMESTAMPTZOID, sizeof(TimestampTz)), false);
+		rows_add(&r, array_of(l->seen, l->n_seen, INT8OID, sizeof(int64)), false);
 	}
-	if (columns_rows(&c) == 0)
-		return;
-	values[0] = tenant;
-	for (int i = 0; i < c.n; i++)
-		values[i + 1] = columns_array(&c, i);
-	values[11] = TimestampTzGetDatum(now);
-	values[12] = Int32GetDatum(s->version);
-	values[13] = array_of(all_kinds, total, INT2OID, sizeof(int16));
-	values[14] = array_of(all_at, total, TIMESTAMPTZOID, sizeof(TimestampTz));
-	values[15] = array_of(all_seen, total_seen, INT8OID, sizeof(int64));
-	n = es_spi_run(&upsert, SPI_OK_INSERT_RETURNING, values, NULL);
+	n = rows_run(&r, &upsert, SPI_OK_INSERT_RETURNING, values);
 	for (int i = 0; i < n; i++)
 	{
 		bool		isnull;
@@ -464,7 +459,6 @@ write_states(Datum tenant, Lead *leads, int nleads, const ScoreSettings *s,
 
 		l->done = true;
 	}
-	SPI_freetuptable(SPI_tuptable);
 }
 
 /* write_signals inserts the signals of leads that are done now. */
@@ -475,17 +469,15 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 	static EsPlan insert = {
 		"INSERT INTO entrestate.intent_signals (tenant_id, lead_id, recorded_at, signal_no, occurred_at,"
 		" campaign_id, kind, score, settings_version, counted, hot, reference)"
-		" SELECT $1, u.lead_id, $10, u.no, u.at, u.campaign, u.kind, u.score, $11, u.kind < 9, u.hot, u.reference"
-		" FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)"
-		"  AS u(lead_id, no, at, campaign, kind, score, hot, reference)",
-		11, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, UUIDARRAYOID, INT2ARRAYOID,
-		INT4ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
+		" SELECT $1, u.lead_id, $2, u.no, u.at, u.campaign, u.kind, u.score, $3, u.kind < 9, u.hot, u.reference"
+		" FROM new_rows AS u(lead_id, no, at, campaign, kind, score, hot, reference)",
+	3, {UUIDOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
 	static const Oid types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID, UUIDOID, INT2OID, INT4OID,
 	BOOLOID, TEXTOID};
-	Columns		c;
-	Datum		values[11];
+	Rows		r;
+	Datum		values[] = {tenant, TimestampTzGetDatum(now), Int32GetDatum(s->version)};
 
-	columns_init(&c, lengthof(types), types);
+	rows_init(&r, lengthof(types), types);
 	for (int i = 0; i < nleads; i++)
 	{
 		const Lead *l = &leads[i];
@@ -500,25 +492,18 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 			if (strcmp(g->outcome, "repeated") == 0)
 				continue;
 			no++;
-			columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
-			columns_add(&c, 1, Int32GetDatum(no), false);
-			columns_add(&c, 2, TimestampTzGetDatum(g->at), false);
-			columns_add(&c, 3, g->campaign, g->no_campaign);
-			columns_add(&c, 4, Int16GetDatum(g->kind), false);
-			columns_add(&c, 5, Int32GetDatum(g->score), false);
-			columns_add(&c, 6, BoolGetDatum(g->hot), false);
-			columns_add(&c, 7, PointerGetDatum(g->reference), g->reference == NULL);
+			rows_add(&r, UUIDPGetDatum(&l->id), false);
+			rows_add(&r, Int32GetDatum(no), false);
+			rows_add(&r, TimestampTzGetDatum(g->at), false);
+			rows_add(&r, g->campaign, g->no_campaign);
+			rows_add(&r, Int16GetDatum(g->kind), false);
+			rows_add(&r, Int32GetDatum(g->score), false);
+			rows_add(&r, BoolGetDatum(g->hot), false);
+			rows_add(&r, PointerGetDatum(g->reference), g->reference == NULL);
 		}
 		Assert(no == l->signal_count);
 	}
-	if (columns_rows(&c) == 0)
-		return;
-	values[0] = tenant;
-	for (int i = 0; i < c.n; i++)
-		values[i + 1] = columns_array(&c, i);
-	values[9] = TimestampTzGetDatum(now);
-	values[10] = Int32GetDatum(s->version);
-	es_spi_run(&insert, SPI_OK_INSERT, values, NULL);
+	rows_run(&r, &insert, SPI_OK_INSERT, values);
 }
 
 /*
@@ -530,31 +515,33 @@ static void
 write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 			TimestampTz now)
 {
+#define SHOW(hot, replied_at, to) \
+		"UPDATE entrestate.leads l SET hot_at = CASE WHEN " hot " THEN coalesce(l.hot_at, $2) ELSE l.hot_at END," \
+		" replied_at = greatest(l.replied_at, " replied_at "), updated_at = $2," \
+		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'" \
+		"  WHEN " hot " OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE " to " END"
 	static EsPlan lock = {"SELECT entrestate.leads_lock($1, $2)", 2, {UUIDOID, UUIDARRAYOID}};
 	static EsPlan one = {
-		"UPDATE entrestate.leads l SET hot_at = CASE WHEN $3[1] THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
-		" replied_at = greatest(l.replied_at, $4[1]), updated_at = $6,"
-		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'"
-		"  WHEN $3[1] OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE $5[1] END"
-		" WHERE l.tenant_id = $1 AND l.lead_id = $2[1]",
-	6, {UUIDOID, UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}, .generic = true};
+		SHOW("$4", "$5", "$6") " WHERE l.tenant_id = $1 AND l.lead_id = $3",
+	6, {UUIDOID, TIMESTAMPTZOID, UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID}, .generic = true};
 	/* by ctid, which is the lead's while it is locked: a join by the key could
 	 * read all of the tenant's leads */
 	static EsPlan update = {
-		"UPDATE entrestate.leads l SET hot_at = CASE WHEN k.hot THEN coalesce(l.hot_at, $6) ELSE l.hot_at END,"
-		" replied_at = greatest(l.replied_at, k.replied_at), updated_at = $6,"
-		" direction = CASE WHEN l.direction = 'RISK' THEN 'RISK'"
-		"  WHEN k.hot OR l.hot_at IS NOT NULL OR l.handoff_open THEN 'READY' ELSE k.direction END"
-		" FROM (SELECT u.*, x.ctid AS at FROM unnest($2, $3, $4, $5) AS u(lead_id, hot, replied_at, direction)"
+		SHOW("k.hot", "k.replied_at", "k.direction")
+		" FROM (SELECT u.*, x.ctid AS at FROM new_rows AS u(lead_id, hot, replied_at, direction)"
 		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.leads y"
 		"   WHERE y.tenant_id = $1 AND y.lead_id = u.lead_id OFFSET 0) x OFFSET 0) k"
 		" WHERE l.ctid = k.at",
-	6, {UUIDOID, UUIDARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID}, .generic = true};
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
+#undef SHOW
 	static const Oid types[] = {UUIDOID, BOOLOID, TIMESTAMPTZOID, TEXTOID};
-	Columns		c;
-	Datum		values[6];
+	Rows		r;
+	Columns		ids;
+	Datum		values[] = {tenant, TimestampTzGetDatum(now), 0, 0, 0, 0};
+	Datum		lock_values[2] = {tenant};
 
-	columns_init(&c, lengthof(types), types);
+	rows_init(&r, lengthof(types), types);
+	columns_init(&ids, 1, types);
 	for (int i = 0; i < nleads; i++)
 	{
 		const Lead *l = &leads[i];
@@ -565,25 +552,30 @@ write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 		direction = direction_of(l, s);
 		if (!l->newly_hot && l->replied_at == 0 && strcmp(direction, l->direction) == 0)
 			continue;
-		columns_add(&c, 0, UUIDPGetDatum(&l->id), false);
-		columns_add(&c, 1, BoolGetDatum(l->newly_hot), false);
-		columns_add(&c, 2, TimestampTzGetDatum(l->replied_at), l->replied_at == 0);
-		columns_add(&c, 3, CStringGetTextDatum(direction), false);
+		columns_add(&ids, 0, UUIDPGetDatum(&l->id), false);
+		rows_add(&r, UUIDPGetDatum(&l->id), false);
+		rows_add(&r, BoolGetDatum(l->newly_hot), false);
+		rows_add(&r, TimestampTzGetDatum(l->replied_at), l->replied_at == 0);
+		rows_add(&r, CStringGetTextDatum(direction), false);
 	}
-	if (columns_rows(&c) == 0)
-		return;
-	values[0] = tenant;
-	for (int i = 0; i < c.n; i++)
-		values[i + 1] = columns_array(&c, i);
-	values[5] = TimestampTzGetDatum(now);
-	if (columns_rows(&c) == 1)
+	if (r.count == 1)
 	{
-		es_spi_run(&one, SPI_OK_UPDATE, values, NULL);
+		char		isnull[] = "      ";
+
+		for (int i = 0; i < 4; i++)
+		{
+			values[i + 2] = r.values[i];
+			isnull[i + 2] = r.nulls[i] ? 'n' : ' ';
+		}
+		es_spi_run(&one, SPI_OK_UPDATE, values, isnull);
 		return;
 	}
-	es_spi_run(&lock, SPI_OK_SELECT, values, NULL);
+	if (r.count == 0)
+		return;
+	lock_values[1] = columns_array(&ids, 0);
+	es_spi_run(&lock, SPI_OK_SELECT, lock_values, NULL);
 	SPI_freetuptable(SPI_tuptable);
-	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
+	rows_run(&r, &update, SPI_OK_UPDATE, values);
 }
 
 /* take reads the caller's arrays; occurred, campaigns and references may be NULL. */
@@ -693,8 +685,7 @@ audience_signals(PG_FUNCTION_ARGS)
 	int			n = 0;
 	Signal	   *signals = take(fcinfo, &n, now);
 	static const Oid uuid[] = {UUIDOID};
-	ScoreSettings settings;
-	bool		lowered;
+	ScoreSettings settings = es_score_defaults;
 	int			left = n;
 	int			stored = 0;
 	pg_uuid_t	stored_lead;
@@ -703,7 +694,6 @@ audience_signals(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	settings = settings_of(tenant, &lowered);
 	columns_init(&hot, 1, uuid);
 	columns_init(&replied, 1, uuid);
 	/* each round is over the signals whose lead is not settled */
@@ -712,6 +702,7 @@ audience_signals(PG_FUNCTION_ARGS)
 		Lead	   *leads = palloc0(sizeof(Lead) * left);
 		int			nleads = 0;
 		bool		moved = false;
+		Lookups		lookups;
 
 		CHECK_FOR_INTERRUPTS();
 		qsort(signals, left, sizeof(Signal), by_lead);
@@ -724,7 +715,11 @@ audience_signals(PG_FUNCTION_ARGS)
 			}
 			leads[nleads - 1].end = i + 1;
 		}
-		read_leads(tenant, leads, nleads, &settings, lowered);
+		lookups_open(&lookups, tenant);
+		settings = settings_of(&lookups, tenant);
+		for (int i = 0; i < nleads; i++)
+			read_lead(&lookups, tenant, &leads[i], &settings);
+		lookups_close(&lookups);
 		/* sent on before anything is locked, so that the order is the ids' */
 		for (int i = 0; i < nleads; i++)
 			if (leads[i].known && leads[i].moved)

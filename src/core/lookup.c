@@ -21,8 +21,16 @@
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "core/lookup.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+const EsLookupKey es_lookup_by_uuids[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_UUID_EQ},
+	{3, BTEqualStrategyNumber, F_UUID_EQ},
+};
 
 /*
  * es_lookup_begin begins with an opened table and the index that the keys are
@@ -62,21 +70,18 @@ es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const ch
 					snapshot, nkeys, keys, columns);
 }
 
-/* es_lookup_find looks for the first row with these keys; false: there is none. */
-bool
-es_lookup_find(EsLookup *l, const Datum *keys)
+static void
+begin_with(EsLookup *l, const Datum *keys)
 {
 	for (int i = 0; i < l->nkeys; i++)
 		l->keys[i].sk_argument = keys[i];
 	index_rescan(l->scan, l->keys, l->nkeys, NULL, 0);
-	return es_lookup_next(l);
 }
 
-/* es_lookup_next goes on to the next row, in the order of the index. */
-bool
-es_lookup_next(EsLookup *l)
+static bool
+go_on(EsLookup *l, ScanDirection direction)
 {
-	while (index_getnext_slot(l->scan, ForwardScanDirection, l->slot))
+	while (index_getnext_slot(l->scan, direction, l->slot))
 	{
 		bool		isnull;
 		Datum		tenant;
@@ -88,6 +93,30 @@ es_lookup_next(EsLookup *l)
 			return true;
 	}
 	return false;
+}
+
+/* es_lookup_find looks for the first row with these keys, in the order of the
+ * index; false: there is none. */
+bool
+es_lookup_find(EsLookup *l, const Datum *keys)
+{
+	begin_with(l, keys);
+	return go_on(l, ForwardScanDirection);
+}
+
+/* es_lookup_next goes on to the next one. */
+bool
+es_lookup_next(EsLookup *l)
+{
+	return go_on(l, ForwardScanDirection);
+}
+
+/* es_lookup_last looks for the last row with these keys. */
+bool
+es_lookup_last(EsLookup *l, const Datum *keys)
+{
+	begin_with(l, keys);
+	return go_on(l, BackwardScanDirection);
 }
 
 /* es_lookup_get returns a column of the row, by its place in the list; it lives
@@ -105,4 +134,73 @@ es_lookup_end(EsLookup *l)
 	ExecDropSingleTupleTableSlot(l->slot);
 	index_close(l->index, NoLock);
 	table_close(l->heap, NoLock);
+}
+
+/* The usual types; NULL is false, 0 or NULL. */
+
+bool
+es_lookup_is_set(EsLookup *l, int column)
+{
+	bool		isnull;
+
+	es_lookup_get(l, column, &isnull);
+	return !isnull;
+}
+
+bool
+es_lookup_bool(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return !isnull && DatumGetBool(d);
+}
+
+int
+es_lookup_short(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt16(d);
+}
+
+int
+es_lookup_int(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(d);
+}
+
+TimestampTz
+es_lookup_instant(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(d);
+}
+
+char *
+es_lookup_text(EsLookup *l, int column)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(d);
+}
+
+bool
+es_lookup_is(EsLookup *l, int column, const char *word)
+{
+	bool		isnull;
+	Datum		d = es_lookup_get(l, column, &isnull);
+	text	   *t;
+
+	if (isnull)
+		return false;
+	t = DatumGetTextPP(d);
+	return VARSIZE_ANY_EXHDR(t) == strlen(word) && memcmp(VARDATA_ANY(t), word, strlen(word)) == 0;
 }

@@ -37,13 +37,24 @@ typedef struct EsLookup
 	AttrNumber	columns[ES_LOOKUP_COLUMNS];
 } EsLookup;
 
+/* The first columns of the index, which are ids. */
+extern const EsLookupKey es_lookup_by_uuids[];
+
 extern void es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap, Oid index, Snapshot snapshot,
 							int nkeys, const EsLookupKey *keys, const char *const *columns);
 extern void es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const char *index,
 						   Snapshot snapshot, int nkeys, const EsLookupKey *keys, const char *const *columns);
 extern bool es_lookup_find(EsLookup *l, const Datum *keys);
 extern bool es_lookup_next(EsLookup *l);
+extern bool es_lookup_last(EsLookup *l, const Datum *keys);
 extern Datum es_lookup_get(EsLookup *l, int column, bool *isnull);
+extern bool es_lookup_is_set(EsLookup *l, int column);
+extern bool es_lookup_bool(EsLookup *l, int column);
+extern int	es_lookup_short(EsLookup *l, int column);
+extern int	es_lookup_int(EsLookup *l, int column);
+extern TimestampTz es_lookup_instant(EsLookup *l, int column);
+extern char *es_lookup_text(EsLookup *l, int column);
+extern bool es_lookup_is(EsLookup *l, int column, const char *word);
 extern void es_lookup_end(EsLookup *l);
 
 #endif

@@ -63,7 +63,8 @@ rows_run(Rows *r, EsPlan *plan, int expected, Datum *values)
 	rel->md.reliddesc = InvalidOid;
 	rel->md.tupdesc = r->desc;
 	rel->md.enrtype = ENR_NAMED_TUPLESTORE;
-	rel->md.enrtuples = r->count;
+	/* the plan is kept: by key, as for one row */
+	rel->md.enrtuples = 1;
 	rel->reldata = r->store;
 	if (SPI_register_relation(rel) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not name the rows");

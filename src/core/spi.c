@@ -8,9 +8,36 @@
  */
 #include "core/core.h"
 
+#include "utils/guc.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+
+/*
+ * plan_by_key makes the plan of a statement that finds every row by its key.  What
+ * is planned while a table is small stays: a scan of its one page, which looks
+ * cheaper than the index, is a scan of a million rows later.  So pages cost
+ * nothing for as long as we plan; what is left are the steps down an index.
+ */
+static void
+plan_by_key(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	CachedPlan *made;
+	int			nest;
+
+	if (source->is_valid && source->gplan != NULL && source->gplan->is_valid)
+		return;
+	nest = NewGUCNestLevel();
+	set_config_option("random_page_cost", "0", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	made = SPI_plan_get_cached_plan(plan);
+	AtEOXact_GUC(true, nest);
+	if (made != NULL)
+		ReleaseCachedPlan(made, CurrentResourceOwner);
+}
+
 /*
  * es_spi_run executes a statement that is prepared once per backend.  One that
- * finds every row by its key in any case says "generic"; PostgreSQL would plan
+ * finds every row by its key says "generic"; PostgreSQL would plan
  * it at each call when it has arrays.  The plan is set only when it is
  * complete, so an error while preparing leaves nothing half made.  Raises an internal error when the result is not what
  * the caller expects.
@@ -32,6 +59,8 @@ es_spi_run(EsPlan *p, int expected, Datum *values, const char *nulls)
 			elog(ERROR, "could not keep a plan");
 		p->plan = plan;
 	}
+	if (p->generic)
+		plan_by_key(p->plan);
 	rc = SPI_execute_plan(p->plan, values, nulls, false, 0);
 	if (rc != expected)
 		elog(ERROR, "unexpected result %s of: %s",

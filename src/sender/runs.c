@@ -30,11 +30,6 @@
 
 /* ----- look-ups --------------------------------------------------------- */
 
-static const EsLookupKey by_uuids[] = {
-	{1, BTEqualStrategyNumber, F_UUID_EQ},
-	{2, BTEqualStrategyNumber, F_UUID_EQ},
-	{3, BTEqualStrategyNumber, F_UUID_EQ},
-};
 static const EsLookupKey by_lead_and_word[] = {
 	{1, BTEqualStrategyNumber, F_UUID_EQ},
 	{2, BTEqualStrategyNumber, F_UUID_EQ},
@@ -67,74 +62,6 @@ typedef struct Lookups
 	EsLookup   *events;			/* partitions of sender_events */
 	int			nevents;
 } Lookups;
-
-static bool
-is_set(EsLookup *l, int column)
-{
-	bool		isnull;
-
-	es_lookup_get(l, column, &isnull);
-	return !isnull;
-}
-
-static bool
-flag_of(EsLookup *l, int column)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-
-	return !isnull && DatumGetBool(d);
-}
-
-static int
-short_of(EsLookup *l, int column)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt16(d);
-}
-
-static int
-int_of(EsLookup *l, int column)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(d);
-}
-
-/* instant_of returns 0 for NULL. */
-static TimestampTz
-instant_of(EsLookup *l, int column)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-
-	return isnull ? 0 : DatumGetTimestampTz(d);
-}
-
-static char *
-word_of(EsLookup *l, int column)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(d);
-}
-
-static bool
-word_is(EsLookup *l, int column, const char *word)
-{
-	bool		isnull;
-	Datum		d = es_lookup_get(l, column, &isnull);
-	text	   *t;
-
-	if (isnull)
-		return false;
-	t = DatumGetTextPP(d);
-	return VARSIZE_ANY_EXHDR(t) == strlen(word) && memcmp(VARDATA_ANY(t), word, strlen(word)) == 0;
-}
 
 /* open_events opens the partitions of sender_events that reach into the time from
  * "since" to "now". */
@@ -189,16 +116,16 @@ lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz n
 	static const char *const lead_id[] = {"lead_id", NULL};
 	static const char *const nothing[] = {NULL};
 
-	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, by_uuids, run);
-	es_lookup_open(&l->lead, tenant, "leads", "leads_pkey", snapshot, 2, by_uuids, lead);
-	es_lookup_open(&l->score, tenant, "lead_scores", "lead_scores_pkey", snapshot, 2, by_uuids, score);
+	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, es_lookup_by_uuids, run);
+	es_lookup_open(&l->lead, tenant, "leads", "leads_pkey", snapshot, 2, es_lookup_by_uuids, lead);
+	es_lookup_open(&l->score, tenant, "lead_scores", "lead_scores_pkey", snapshot, 2, es_lookup_by_uuids, score);
 	es_lookup_open(&l->contact, tenant, "lead_contacts", "lead_contacts_primary", snapshot, 3, by_lead_and_word, contact);
 	es_lookup_open(&l->suppression, tenant, "suppressions", "suppressions_pkey", snapshot, 3, by_words, nothing);
 	es_lookup_open(&l->consent, tenant, "lead_consents", "lead_consents_pkey", snapshot, 3, by_lead_and_word, status);
 	l->caps = caps_span > 0;
 	if (l->caps)
 	{
-		es_lookup_open(&l->merged, tenant, "leads", "leads_merged", snapshot, 2, by_uuids, lead_id);
+		es_lookup_open(&l->merged, tenant, "leads", "leads_merged", snapshot, 2, es_lookup_by_uuids, lead_id);
 		open_events(l, tenant, now - caps_span, now, snapshot);
 	}
 }
@@ -229,19 +156,19 @@ find_run(Lookups *l, const pg_uuid_t *tenant, Run *r)
 
 	if (!es_lookup_find(x, key))
 		return false;
-	r->version = int_of(x, 0);
-	r->cursor = short_of(x, 1);
-	r->run_seq = int_of(x, 2);
-	r->attempt = short_of(x, 3);
-	r->deferrals = short_of(x, 4);
-	r->sent_steps = short_of(x, 5);
-	r->mode = sender_mode(word_of(x, 6));
-	r->created_at = instant_of(x, 9);
-	r->first_due_at = instant_of(x, 10);
-	r->last_outcome_at = instant_of(x, 11);
-	r->facts.stopped = is_set(x, 12);
-	r->stale = !(word_is(x, 8, "pending") || word_is(x, 8, "running")) || r->cursor != r->queue->step ||
-		r->version != r->queue->version || instant_of(x, 7) != r->due_at;
+	r->version = es_lookup_int(x, 0);
+	r->cursor = es_lookup_short(x, 1);
+	r->run_seq = es_lookup_int(x, 2);
+	r->attempt = es_lookup_short(x, 3);
+	r->deferrals = es_lookup_short(x, 4);
+	r->sent_steps = es_lookup_short(x, 5);
+	r->mode = sender_mode(es_lookup_text(x, 6));
+	r->created_at = es_lookup_instant(x, 9);
+	r->first_due_at = es_lookup_instant(x, 10);
+	r->last_outcome_at = es_lookup_instant(x, 11);
+	r->facts.stopped = es_lookup_is_set(x, 12);
+	r->stale = !(es_lookup_is(x, 8, "pending") || es_lookup_is(x, 8, "running")) || r->cursor != r->queue->step ||
+		r->version != r->queue->version || es_lookup_instant(x, 7) != r->due_at;
 	return true;
 }
 
@@ -254,22 +181,22 @@ find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r
 
 	if (!es_lookup_find(x, key))
 		elog(ERROR, "a run has no lead");
-	r->zone = word_of(x, 0);
-	r->facts.handoff = flag_of(x, 1) || (is_set(x, 2) && instant_of(x, 2) >= r->created_at);
-	r->facts.closed = word_is(x, 3, "booked") || word_is(x, 3, "lost");
-	r->facts.merged = is_set(x, 4);
-	r->facts.opted_out = is_set(x, 5);
-	r->facts.complained = is_set(x, 6);
-	r->facts.erased = is_set(x, 7);
-	r->facts.hot = is_set(x, 8);
-	r->facts.replied = q->stop_on_reply && is_set(x, 9) && instant_of(x, 9) >= r->created_at;
+	r->zone = es_lookup_text(x, 0);
+	r->facts.handoff = es_lookup_bool(x, 1) || (es_lookup_is_set(x, 2) && es_lookup_instant(x, 2) >= r->created_at);
+	r->facts.closed = es_lookup_is(x, 3, "booked") || es_lookup_is(x, 3, "lost");
+	r->facts.merged = es_lookup_is_set(x, 4);
+	r->facts.opted_out = es_lookup_is_set(x, 5);
+	r->facts.complained = es_lookup_is_set(x, 6);
+	r->facts.erased = es_lookup_is_set(x, 7);
+	r->facts.hot = es_lookup_is_set(x, 8);
+	r->facts.replied = q->stop_on_reply && es_lookup_is_set(x, 9) && es_lookup_instant(x, 9) >= r->created_at;
 	r->whatsapp_closed = q->ntexts > 0 && text_of(r)->free_text &&
-		!(is_set(x, 10) && instant_of(x, 10) > now - USECS_PER_DAY);
+		!(es_lookup_is_set(x, 10) && es_lookup_instant(x, 10) > now - USECS_PER_DAY);
 
 	if (es_lookup_find(&l->score, key))
 	{
-		r->score = int_of(&l->score, 0);
-		r->last_signal_at = instant_of(&l->score, 1);
+		r->score = es_lookup_int(&l->score, 0);
+		r->last_signal_at = es_lookup_instant(&l->score, 1);
 	}
 	if (q->channel == CHANNEL_NONE)
 		return;
@@ -281,14 +208,14 @@ find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r
 		Datum		listed[] = {key[0], channel, es_lookup_get(&l->contact, 0, &isnull)};
 
 		r->address = TextDatumGetCString(listed[2]);
-		r->contact = is_set(&l->contact, 1) ? CONTACT_UNUSABLE :
+		r->contact = es_lookup_is_set(&l->contact, 1) ? CONTACT_UNUSABLE :
 			es_lookup_find(&l->suppression, listed) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
 	}
 	key[2] = channel;
 	/* the last one that was recorded holds */
-	for (bool found = es_lookup_find(&l->consent, key); found; found = es_lookup_next(&l->consent))
+	if (es_lookup_last(&l->consent, key))
 	{
-		r->consent_granted = word_is(&l->consent, 0, "granted");
+		r->consent_granted = es_lookup_is(&l->consent, 0, "granted");
 		r->consent_withdrawn = !r->consent_granted;
 	}
 }
@@ -324,10 +251,10 @@ find_sends(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *lead, Run *r, i
 	for (int i = 0; i < l->nevents; i++)
 		for (bool found = es_lookup_find(&l->events[i], key); found; found = es_lookup_next(&l->events[i]))
 		{
-			int			type = short_of(&l->events[i], 1);
+			int			type = es_lookup_short(&l->events[i], 1);
 
 			if (type == EVENT_STEP_SENT || type == EVENT_STEP_UNKNOWN || (type == EVENT_STEP_SIMULATED && dry_run))
-				add_send(r, instant_of(&l->events[i], 0), short_of(&l->events[i], 2));
+				add_send(r, es_lookup_instant(&l->events[i], 0), es_lookup_short(&l->events[i], 2));
 		}
 }
 
