@@ -364,7 +364,7 @@ BEGIN
       campaign_id, created_at, updated_at)
     VALUES (t, lead_place.lead_id, lead_place.full_name, lead_place.company, lead_place.source, key, lead_place.custom, lead_place.time_zone,
       campaign, lead_place.created_at, entrestate.clock_now())
-    ON CONFLICT ON CONSTRAINT leads_idempotency DO NOTHING;
+    ON CONFLICT (idempotency_key, tenant_id) WHERE idempotency_key IS NOT NULL DO NOTHING;
     CONTINUE WHEN NOT FOUND;
     -- in order of the addresses, so that two who place the same ones never
     -- wait for each other in a circle
@@ -752,19 +752,30 @@ $$;
 COMMENT ON FUNCTION lead_contact_add(uuid, text, text, boolean, text) IS
 'Adds an email or phone to a lead, or makes one it has the primary one, which the sender uses; the first of its kind is primary. One that had bounced is usable again. Returns it normalised. Capability: lead.update. Errors: P0002, 22004, 22023, 23505 when another lead has it, 54000, 55000. (A7)';
 
+CREATE FUNCTION address_hash(tenant uuid, kind text, address_norm text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN sha256(convert_to(tenant::text || ' ' || kind || ' ' || address_norm, 'UTF8'));
+COMMENT ON FUNCTION address_hash(uuid, text, text) IS
+'Internal: how past_contacts names an address. (A7)';
+
 CREATE FUNCTION lead_contact_remove(lead uuid, kind text, address text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
   t uuid := entrestate.lead_require(lead, 'lead.update');
   country text := (SELECT s.country FROM entrestate.tenants s WHERE s.tenant_id = t);
+  norm text;
 BEGIN
   PERFORM entrestate.arg_choice('kind', kind, ARRAY['email', 'phone']);
   DELETE FROM entrestate.lead_contacts c WHERE c.tenant_id = t AND c.lead_id = lead AND c.kind = lead_contact_remove.kind
-    AND c.address_norm = coalesce(entrestate.address_norm(lead_contact_remove.kind, lead_contact_remove.address, country), lead_contact_remove.address);
+    AND c.address_norm = coalesce(entrestate.address_norm(lead_contact_remove.kind, lead_contact_remove.address, country), lead_contact_remove.address)
+  RETURNING c.address_norm INTO norm;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
+  INSERT INTO entrestate.past_contacts AS p (tenant_id, address_hash, lead_id, removed_at)
+  VALUES (t, entrestate.address_hash(t, kind, norm), lead, entrestate.clock_now())
+  ON CONFLICT ON CONSTRAINT past_contacts_pkey DO UPDATE SET removed_at = EXCLUDED.removed_at;
   -- the oldest usable one of the kind is the next primary one
   UPDATE entrestate.lead_contacts c SET is_primary = true
   WHERE c.tenant_id = t AND c.lead_id = lead AND c.kind = lead_contact_remove.kind

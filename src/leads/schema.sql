@@ -33,7 +33,6 @@ CREATE TABLE entrestate.leads (
   PRIMARY KEY (tenant_id, lead_id),
   CHECK (merged_into <> lead_id),
   CHECK (grade_override IS NULL OR grade_override_reason IS NOT NULL),
-  CONSTRAINT leads_idempotency UNIQUE (idempotency_key, tenant_id),
   FOREIGN KEY (tenant_id, campaign_id) REFERENCES entrestate.campaigns (tenant_id, campaign_id),
   FOREIGN KEY (tenant_id, merged_into) REFERENCES entrestate.leads (tenant_id, lead_id)
 ) WITH (fillfactor = 80);
@@ -41,6 +40,8 @@ CREATE TABLE entrestate.leads (
 -- and not analyzed, an index that begins with the tenant looks as good as the
 -- primary key, and a plan kept from then (a foreign key's, too) would read a
 -- tenant's rows one by one.
+-- most have none: a NULL would be an entry for every new version of the row
+CREATE UNIQUE INDEX leads_idempotency ON entrestate.leads (idempotency_key, tenant_id) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX leads_campaign ON entrestate.leads (campaign_id, tenant_id, updated_at, lead_id);
 CREATE INDEX leads_direction ON entrestate.leads (direction, tenant_id, updated_at);
 -- most leads are new: the others are what people look for by status
@@ -101,6 +102,22 @@ COMMENT ON COLUMN entrestate.lead_contacts.address IS 'As given.';
 COMMENT ON COLUMN entrestate.lead_contacts.is_primary IS 'The one that the sender uses; one per kind.';
 COMMENT ON COLUMN entrestate.lead_contacts.unusable_reason IS 'Why the sender must not use it (a hard bounce); NULL: it may.';
 COMMENT ON COLUMN entrestate.lead_contacts.created_at IS 'When it was recorded.';
+
+-- Frequency caps hold for a lead and for an address: who had this one before.
+-- A step costs nothing for it; only what is removed is written here.
+CREATE TABLE entrestate.past_contacts (
+  tenant_id uuid NOT NULL,
+  address_hash bytea NOT NULL CHECK (octet_length(address_hash) = 32),
+  lead_id uuid NOT NULL,
+  removed_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, address_hash, lead_id),
+  FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id)
+);
+COMMENT ON TABLE entrestate.past_contacts IS 'Leads that had an address before: what they were sent until then counts against the caps of whoever has it now. (A7, B6)';
+COMMENT ON COLUMN entrestate.past_contacts.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.past_contacts.address_hash IS 'address_hash() of it: who does not know the address does not learn it here.';
+COMMENT ON COLUMN entrestate.past_contacts.lead_id IS 'Lead that had it.';
+COMMENT ON COLUMN entrestate.past_contacts.removed_at IS 'Until when.';
 
 CREATE TABLE entrestate.lead_attributions (
   tenant_id uuid NOT NULL,
@@ -292,6 +309,7 @@ ALTER TABLE entrestate.unresolved_attributions ALTER attribution SET STATISTICS 
 
 SELECT entrestate.protect('leads', 'tenant', 'lead', 'status');
 SELECT entrestate.protect('lead_contacts', 'tenant');
+SELECT entrestate.protect('past_contacts', 'tenant');
 SELECT entrestate.protect('lead_attributions', 'tenant');
 SELECT entrestate.protect('unresolved_attributions', 'tenant');
 SELECT entrestate.protect('lead_consents', 'tenant');

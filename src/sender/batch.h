@@ -129,12 +129,14 @@ typedef struct Run
 	Verdict		guard;
 	SenderSend *sends;			/* what counts against caps, in order of time */
 	int			nsends;
+	int			sends_room;
 	char	   *zone;			/* the lead's, NULL: the tenant's */
 	LeadFacts	facts;
 	int			score;
 	int			variant;		/* -1: the step has none */
 	bool		ended;
 	bool		admitted;
+	int			next;			/* of the same lead in this batch, -1: none */
 } Run;
 
 typedef struct DueEntry
@@ -187,6 +189,7 @@ extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, Times
 
 /* runs.c */
 extern const Text *text_of(const Run *r);
+extern void run_add_send(Run *r, TimestampTz at, SenderChannel channel);
 extern void load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
 

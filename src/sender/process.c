@@ -305,28 +305,46 @@ write_holds(Tenant *t, Queue *queues, int nqueues, TimestampTz now)
 	columns_run(&notes, &note, SPI_OK_SELECT, values[0]);
 }
 
-/* spread lets what was decided for a run show in the lead's other runs of the
+static int
+by_lead(const void *a, const void *b)
+{
+	const Run  *x = *(Run *const *) a;
+	const Run  *y = *(Run *const *) b;
+	int			c = memcmp(&x->lead, &y->lead, UUID_LEN);
+
+	return c != 0 ? c : x < y ? -1 : x > y;
+}
+
+/* link_leads links the runs of a batch that are one lead's, in their order. */
+static void
+link_leads(Run *runs, int nruns)
+{
+	Run		  **sorted = palloc(sizeof(Run *) * Max(nruns, 1));
+
+	for (int i = 0; i < nruns; i++)
+		sorted[i] = &runs[i];
+	qsort(sorted, nruns, sizeof(Run *), by_lead);
+	for (int i = 0; i < nruns; i++)
+		sorted[i]->next = i + 1 < nruns && memcmp(&sorted[i]->lead, &sorted[i + 1]->lead, UUID_LEN) == 0
+			? sorted[i + 1] - runs : -1;
+	pfree(sorted);
+}
+
+/* spread lets what was decided for a run show in the lead's further runs of the
  * batch: its ticket, and the send that counts against caps. */
 static void
-spread(const Run *r, Run *runs, int from, int nruns, TimestampTz now)
+spread(const Run *r, Run *runs, TimestampTz now)
 {
 	bool		ticket = r->ended && (r->facts.hot || r->facts.replied);
 
-	for (int i = from; i < nruns; i++)
+	for (int i = r->next; i >= 0; i = runs[i].next)
 	{
 		Run		   *x = &runs[i];
 
-		if (memcmp(&x->lead, &r->lead, UUID_LEN) != 0)
-			continue;
 		if (ticket)
 			x->facts.handoff = true;
 		if (r->admitted && x->campaign->ncaps > 0)
-		{
-			x->sends = x->sends == NULL ? palloc(sizeof(SenderSend)) :
-				repalloc(x->sends, sizeof(SenderSend) * (x->nsends + 1));
-			x->sends[x->nsends].at = now;
-			x->sends[x->nsends++].channel = r->queue->channel;
-		}
+			run_add_send(x, now, r->queue->channel);
 	}
 }
 
@@ -410,6 +428,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 		batch_init(&b, &tenant, es_now());
 		judge_queues(&tenant, queues, nqueues, b.now);
 		runs = claim(&b, &tenant, queues, nqueues, batch_size, &nruns);
+		link_leads(runs, nruns);
 		for (int i = 0; i < nruns; i++)
 		{
 			Run		   *r = &runs[i];
@@ -430,7 +449,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 					if (r->admitted && !f.dry_run)
 						sender_use_up(&tenant, q);
 					if (r->admitted || r->ended)
-						spread(r, runs, i + 1, nruns, b.now);
+						spread(r, runs, b.now);
 					continue;
 				}
 			}

@@ -40,6 +40,10 @@ static const EsLookupKey by_words[] = {
 	{2, BTEqualStrategyNumber, F_TEXTEQ},
 	{3, BTEqualStrategyNumber, F_TEXTEQ},
 };
+static const EsLookupKey by_hash[] = {
+	{1, BTEqualStrategyNumber, F_UUID_EQ},
+	{2, BTEqualStrategyNumber, F_BYTEAEQ},
+};
 static const EsLookupKey by_lead_and_time[] = {
 	{1, BTEqualStrategyNumber, F_UUID_EQ},
 	{2, BTEqualStrategyNumber, F_UUID_EQ},
@@ -59,6 +63,8 @@ typedef struct Lookups
 	/* what counts against caps, where there are any: */
 	bool		caps;
 	EsLookup	merged;			/* the lead's duplicates */
+	EsLookup	past;			/* who had its address before */
+	bool		has_past;		/* somebody had, of any tenant */
 	EsLookup   *events;			/* partitions of sender_events */
 	int			nevents;
 } Lookups;
@@ -114,6 +120,7 @@ lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz n
 	static const char *const contact[] = {"address_norm", "unusable_reason", NULL};
 	static const char *const status[] = {"status", NULL};
 	static const char *const lead_id[] = {"lead_id", NULL};
+	static const char *const past[] = {"lead_id", "removed_at", NULL};
 	static const char *const nothing[] = {NULL};
 
 	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, es_lookup_by_uuids, run);
@@ -126,6 +133,8 @@ lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz n
 	if (l->caps)
 	{
 		es_lookup_open(&l->merged, tenant, "leads", "leads_merged", snapshot, 2, es_lookup_by_uuids, lead_id);
+		es_lookup_open(&l->past, tenant, "past_contacts", "past_contacts_pkey", snapshot, 2, by_hash, past);
+		l->has_past = RelationGetNumberOfBlocks(l->past.heap) > 0;
 		open_events(l, tenant, now - caps_span, now, snapshot);
 	}
 }
@@ -142,6 +151,7 @@ lookups_close(Lookups *l)
 	if (!l->caps)
 		return;
 	es_lookup_end(&l->merged);
+	es_lookup_end(&l->past);
 	for (int i = 0; i < l->nevents; i++)
 		es_lookup_end(&l->events[i]);
 }
@@ -220,14 +230,15 @@ find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r
 	}
 }
 
-static void
-add_send(Run *r, TimestampTz at, SenderChannel channel)
+void
+run_add_send(Run *r, TimestampTz at, SenderChannel channel)
 {
-	/* there is room up to the next power of two */
-	if (r->nsends == 0)
-		r->sends = palloc(sizeof(SenderSend));
-	else if ((r->nsends & (r->nsends - 1)) == 0)
-		r->sends = repalloc(r->sends, sizeof(SenderSend) * r->nsends * 2);
+	if (r->nsends == r->sends_room)
+	{
+		r->sends_room = r->sends_room == 0 ? 4 : r->sends_room * 2;
+		r->sends = r->sends == NULL ? palloc(sizeof(SenderSend) * r->sends_room) :
+			repalloc(r->sends, sizeof(SenderSend) * r->sends_room);
+	}
 	r->sends[r->nsends].at = at;
 	r->sends[r->nsends++].channel = channel;
 }
@@ -241,12 +252,12 @@ by_time(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* find_sends adds what a lead was sent, or may have been; in a rehearsal also
- * what would have been. */
+/* find_sends adds what a lead was sent from "since" on and until "until", or may
+ * have been; in a rehearsal also what would have been. */
 static void
-find_sends(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *lead, Run *r, int64 span, TimestampTz now, bool dry_run)
+find_sends(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *lead, Run *r, TimestampTz since, TimestampTz until, bool dry_run)
 {
-	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(lead), TimestampTzGetDatum(now - span), TimestampTzGetDatum(now)};
+	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(lead), TimestampTzGetDatum(since), TimestampTzGetDatum(until)};
 
 	for (int i = 0; i < l->nevents; i++)
 		for (bool found = es_lookup_find(&l->events[i], key); found; found = es_lookup_next(&l->events[i]))
@@ -254,31 +265,81 @@ find_sends(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *lead, Run *r, i
 			int			type = es_lookup_short(&l->events[i], 1);
 
 			if (type == EVENT_STEP_SENT || type == EVENT_STEP_UNKNOWN || (type == EVENT_STEP_SIMULATED && dry_run))
-				add_send(r, es_lookup_instant(&l->events[i], 0), es_lookup_short(&l->events[i], 2));
+				run_add_send(r, es_lookup_instant(&l->events[i], 0), es_lookup_short(&l->events[i], 2));
 		}
 }
 
-/* find_capped finds what counts against a run's caps: what the lead and those
- * that were merged into it were sent, in the order of time. */
+/* hash_of is address_hash() of a run's address. */
+static bytea *
+hash_of(const Tenant *t, const Run *r)
+{
+	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&t->id)));
+	char	   *said = psprintf("%s %s %s", id, r->queue->channel == CHANNEL_EMAIL ? "email" : "phone", r->address);
+	bytea	   *hash = DatumGetByteaP(DirectFunctionCall1(sha256_bytea, CStringGetTextDatum(said)));
+
+	pfree(id);
+	pfree(said);
+	return hash;
+}
+
+static bool
+merged_into(Lookups *l, const Tenant *t, const pg_uuid_t *lead, const pg_uuid_t *into)
+{
+	Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(lead)};
+	bool		isnull;
+	Datum		d;
+
+	if (!es_lookup_find(&l->lead, key))
+		return false;
+	d = es_lookup_get(&l->lead, 4, &isnull);
+	return !isnull && memcmp(DatumGetUUIDP(d), into, UUID_LEN) == 0;
+}
+
+/*
+ * find_capped finds what counts against a run's caps, in the order of time: what
+ * the lead and those that were merged into it were sent, and what whoever had its
+ * address before was sent until then.
+ */
 static void
 find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
 {
 	Datum		key[] = {UUIDPGetDatum(&r->lead), UUIDPGetDatum(&t->id)};
 	bool		dry_run = t->dry_run || r->campaign->dry_run;
+	bool		email = r->queue->channel == CHANNEL_EMAIL;
 	int64		span = 0;
-	bool		merged = false;
+	bool		others = false;
+	bool		isnull;
 
 	for (int i = 0; i < r->campaign->ncaps; i++)
 		span = Max(span, r->campaign->caps[i].per);
-	find_sends(l, &t->id, &r->lead, r, span, now, dry_run);
+	find_sends(l, &t->id, &r->lead, r, now - span, now, dry_run);
 	for (bool found = es_lookup_find(&l->merged, key); found; found = es_lookup_next(&l->merged))
 	{
-		bool		isnull;
-
-		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, span, now, dry_run);
-		merged = true;
+		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, now - span, now, dry_run);
+		others = true;
 	}
-	if (merged || l->nevents > 1)
+	if (l->has_past && r->address != NULL)
+	{
+		Datum		past[] = {UUIDPGetDatum(&t->id), PointerGetDatum(hash_of(t, r))};
+
+		for (bool found = es_lookup_find(&l->past, past); found; found = es_lookup_next(&l->past))
+		{
+			pg_uuid_t	before = *DatumGetUUIDP(es_lookup_get(&l->past, 0, &isnull));
+			int			kept = r->nsends;
+
+			/* the lead itself, or one of its duplicates, which are counted */
+			if (memcmp(&before, &r->lead, UUID_LEN) == 0 || merged_into(l, t, &before, &r->lead))
+				continue;
+			find_sends(l, &t->id, &before, r, now - span, Min(now, es_lookup_instant(&l->past, 1)), dry_run);
+			/* an email did not go to its telephone */
+			for (int i = kept; i < r->nsends; i++)
+				if ((r->sends[i].channel == CHANNEL_EMAIL) == email)
+					r->sends[kept++] = r->sends[i];
+			r->nsends = kept;
+			others = true;
+		}
+	}
+	if (others || l->nevents > 1)
 		qsort(r->sends, r->nsends, sizeof(SenderSend), by_time);
 }
 
@@ -445,7 +506,7 @@ add_in_flight(const Tenant *t, Run *runs, int nruns)
 	{
 		Run		   *r = &runs[int_at(i, 1)];
 
-		add_send(r, instant_at(i, 2), int_at(i, 3));
+		run_add_send(r, instant_at(i, 2), int_at(i, 3));
 		qsort(r->sends, r->nsends, sizeof(SenderSend), by_time);
 	}
 }

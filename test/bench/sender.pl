@@ -46,7 +46,7 @@ sub process
   my $s = Time::HiRes::time() - $from;
   my $decided = query($sent) - $before;
   die "$decided steps were decided, not $steps\n" if $decided != $steps;
-  query('VACUUM (ANALYZE) entrestate.sender_runs');
+  query('VACUUM (ANALYZE) entrestate.sender_runs, entrestate.sender_due');
   return $steps / $s;
 }
 sub plain
@@ -56,7 +56,7 @@ sub plain
   my $from = Time::HiRes::time();
   query("CALL data.process_plain('$now')");
   my $s = Time::HiRes::time() - $from;
-  query('VACUUM (ANALYZE) plain.sender_runs');
+  query('VACUUM (ANALYZE) plain.sender_runs, plain.due_one');
   return $steps / $s;
 }
 sub median
@@ -77,18 +77,24 @@ my ($one, $two, $floor) = (median(@one), median(@two), median(@floor));
 printf "\n%-60s %10s\n", "the processor, $steps due runs of " . query('SELECT count(*) FROM data.tenants') . ' tenants', 'steps/s';
 printf "%-60s %10.0f\n", @$_ foreach [ 'one session', $one ], [ 'two sessions', $two ], [ 'the same rows by bare statements, one session', $floor ];
 
-# a snapshot that stays open for the whole run, as a long report would hold one
+# five times as many runs that wait, and a snapshot that stays open for the whole run, as a long report would hold one
 {
+  my $rounds = $ENV{BENCH_WAITING} // 5;
+  system('psql', '-Xqo', '/dev/null', '-d', $db, '-v', "rounds=$rounds", '-f', "$here/waiting.sql") == 0 or die "waiting.sql failed\n";
+  printf "%-60s %10.0f\n", "one session, beside @{[ $rounds * $steps ]} runs that wait", process(1);
   my $pid = open3(my $in, my $out, undef, 'psql', '-XAtq', '-d', $db);
   print $in "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM entrestate.tenants;\n";
   $in->flush;
   readline $out;
   my $held = process(1);
-  printf "%-60s %10.0f\n", 'one session, beside a snapshot that stays open', $held;
-  printf "%-60s %10s\n", 'dead rows left in sender_due', query("SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'entrestate.sender_due'::regclass");
+  printf "%-60s %10.0f\n", '... and a snapshot that stays open', $held;
+  my $dead = "SELECT dead_tuple_count FROM pgstattuple('entrestate.sender_due')";
+  printf "%-60s %10s\n", "... of $steps steps, dead rows in sender_due that the snapshot keeps", query($dead);
   print $in "COMMIT;\n";
   close $in;
   waitpid $pid, 0;
+  query('VACUUM entrestate.sender_due');
+  printf "%-60s %10s\n", '... and when it is closed', query($dead);
   printf "ratio: sender_open_snapshot %.3f aim 0.9\n", $held / $one;
 }
 printf "ratio: sender_one_session_floor %.3f aim 0.8\n", $one / $floor;

@@ -2,6 +2,7 @@
 -- came at a time; and the sender's tables once more without guards, keys and indexes alike. In a database of
 -- its own.
 SET client_min_messages = warning;
+CREATE EXTENSION pgstattuple;
 CREATE EXTENSION entrestate;
 SELECT entrestate.migrate() \g /dev/null
 SET entrestate.clock = '2026-03-01T08:00:00Z';

@@ -249,7 +249,7 @@ BEGIN
           WHEN 'text'::regtype THEN 'left(md5(random()::text), 20)' ELSE '99' END), '') INTO fresh
       FROM (SELECT DISTINCT a.attname, a.atttypid FROM pg_index i JOIN pg_attribute a
               ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::smallint[])
-            WHERE i.indrelid = k.conrelid AND i.indisunique AND i.indpred IS NULL
+            WHERE i.indrelid = k.conrelid AND i.indisunique AND (i.indpred IS NULL OR i.indexrelid = 'entrestate.leads_idempotency'::regclass)
               AND a.attname <> ALL (k.child_cols) AND a.attname <> 'tenant_id' AND a.attname NOT IN ('kind', 'channel')
               AND NOT EXISTS (SELECT FROM pg_constraint f WHERE f.conrelid = k.conrelid AND f.contype = 'f' AND a.attnum = ANY (f.conkey))
               AND a.atttypid IN ('uuid'::regtype, 'text'::regtype, 'smallint'::regtype, 'integer'::regtype)) a;

@@ -305,6 +305,34 @@ SELECT is(pg_temp.says('slot', 'ann', '2026-01-12T10:00:00Z', second), '18 admit
 SELECT pg_temp.process('slot', '2026-01-12T10:00:00Z');
 SELECT is(flow.story('slot', 'ann'), 'run.started, step.sent 0, run.done (completed), run.started, step.deferred 0 (frequency_capped), step.sent 0, run.done (completed)', 'and it goes out');
 
+-- an address that goes from one lead to another; a telephone that stays
+DO $$
+BEGIN
+  PERFORM flow.at('2026-01-05T10:00:00Z'), flow.make('moves', '{email 0,sms 1 day}'), flow.lead('moves', 'ann', 'one@example.com', '+14165550901');
+  PERFORM entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'moves'), caps => '[{"max": 2, "per": "7 days"}]');
+  PERFORM pg_temp.process('moves', '2026-01-05T10:00:00Z'), pg_temp.process('moves', '2026-01-06T10:00:00Z');
+  PERFORM flow.enter('moves'), entrestate.lead_contact_remove(flow.id('moves', 'ann'), 'email', 'One@example.com');
+  -- the first has what the other one had; the second does not
+  PERFORM flow.lead('moves', 'bob', 'one@example.com'), flow.lead('moves', 'cyd', 'other@example.com');
+END $$;
+SELECT is(pg_temp.says('moves', 'bob'), '18 admit', '"per lead and per normalised address": one email of two; the text did not go to this address');
+DO $$ BEGIN
+  PERFORM entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'moves'), caps => '[{"max": 1, "per": "7 days"}]');
+END $$;
+SELECT is(pg_temp.says('moves', 'bob'), '15 defer frequency_capped 2026-01-12 10:00:00+00', '"per lead and per normalised address": what somebody else was sent there counts');
+SELECT is(pg_temp.says('moves', 'cyd'), '18 admit', '"per … normalised address": not of another address');
+DO $$ BEGIN
+  -- the address comes back, goes again, and then the two are one: what ann was sent counts once
+  PERFORM entrestate.lead_contact_remove(flow.id('moves', 'bob'), 'email', 'one@example.com'), entrestate.lead_contact_add(flow.id('moves', 'ann'), 'email', 'one@example.com');
+  PERFORM entrestate.lead_contact_remove(flow.id('moves', 'ann'), 'email', 'one@example.com'), entrestate.lead_contact_add(flow.id('moves', 'bob'), 'email', 'one@example.com');
+  PERFORM entrestate.lead_merge(flow.id('moves', 'ann'), flow.id('moves', 'bob')), entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'moves'), caps => '[{"max": 3, "per": "7 days"}]');
+END $$;
+SELECT is(pg_temp.says('moves', 'bob'), '18 admit', 'an email and a text of a duplicate: two of three');
+DO $$ BEGIN
+  PERFORM entrestate.agent_settings_set((SELECT campaign FROM flow.tenant WHERE name = 'moves'), caps => '[{"max": 2, "per": "7 days"}]');
+END $$;
+SELECT is(pg_temp.says('moves', 'bob'), '15 defer frequency_capped 2026-01-12 10:00:00+00', 'and two of two');
+
 -- republished while a run is under way
 DO $$ BEGIN
   PERFORM flow.at('2026-01-05T10:00:00Z'), flow.make('republished', '{email 0,email 2 days}'), flow.lead('republished', 'old'), pg_temp.process('republished', '2026-01-05T10:00:00Z');

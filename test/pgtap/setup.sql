@@ -165,6 +165,8 @@ BEGIN
   PERFORM entrestate.lead_note_add(l6, marker || ' called twice'), entrestate.lead_tag(l6, ARRAY[marker || ' vip']),
     entrestate.lead_consent(l6, 'sms', false, marker || ' call');
   PERFORM entrestate.signal_add(l6, 'open', reference => marker || '-message'), entrestate.signal_add(l7, 'chat_message');
+  -- an address that it had
+  PERFORM entrestate.lead_contact_add(l6, 'email', format('old.%s@example.com', marker)), entrestate.lead_contact_remove(l6, 'email', format('old.%s@example.com', marker));
   -- an alias
   PERFORM entrestate.lead_merge(l7, l6);
   PERFORM entrestate.signal_add(l6, 'form_resubmission', campaign => c);

@@ -1,6 +1,7 @@
 // No-op jobs a second of pg-boss: fetch and complete in batches of 500, four loops.
 // node pg_boss.mjs <jobs>; the connection is PGHOST and the like.
 import PgBoss from 'pg-boss'
+import pg from 'pg'
 
 const jobs = Number(process.argv[2])
 const { PGHOST: host, PGPORT: port, PGUSER: user, PGDATABASE: database } = process.env
@@ -11,6 +12,8 @@ await boss.createQueue('noop')
 for (let i = 0; i < jobs; i += 5000) {
   await boss.insert(Array.from({ length: Math.min(5000, jobs - i) }, (_, k) => ({ name: 'noop', data: { i: i + k } })))
 }
+// it plans by what the table holds now
+await new pg.Pool().query('ANALYZE')
 let done = 0
 const from = process.hrtime.bigint()
 async function loop () {
