@@ -66,7 +66,14 @@ void
 es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const char *index,
 			   Snapshot snapshot, int nkeys, const EsLookupKey *keys, const char *const *columns)
 {
-	es_lookup_begin(l, tenant, table_open(es_relation(table), AccessShareLock), es_relation(index),
+	Oid			id = es_relation(index);
+
+	if (!OidIsValid(id))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("index %s.%s does not exist", ES_SCHEMA, index),
+				 errhint("Rows of %s are looked up by it: create it again, as the installed schema script has it.", table)));
+	es_lookup_begin(l, tenant, table_open(es_relation(table), AccessShareLock), id,
 					snapshot, nkeys, keys, columns);
 }
 
