@@ -139,7 +139,7 @@ span_in(const char *where, const char *name, const JsonbValue *v)
 	Interval   *i = interval_in_fact(where, name, v);
 
 	/* a month is not always as long, and what is longer than this overflows */
-	if (i->month != 0 || Abs(i->day) > 1000000 || Abs(i->time / USECS_PER_DAY) > 1000000)
+	if (i->month != 0 || labs(i->day) > 1000000 || llabs(i->time / USECS_PER_DAY) > 1000000)
 		bad_fact(where, name, "a span of at most a million days, without months");
 	return i->time + i->day * USECS_PER_DAY;
 }
