@@ -43,6 +43,7 @@
 #include "tenancy/tenancy.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -393,6 +394,11 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	Batch		b;
 
 	require_batch(batch_size);
+	/* what a lock waited for must be seen, also where its row did not change */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("a batch needs the isolation level READ COMMITTED")));
 	es_require_schema();
 	SPI_connect();
 	if (!es_lock_try(ES_LOCK_TENANT, &id))
@@ -474,6 +480,7 @@ sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *w
 	require_batch(batch);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
 	for (;;)
 	{
 		Datum		values[2];
@@ -482,6 +489,9 @@ sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *w
 		ResourceOwner owner = CurrentResourceOwner;
 
 		CHECK_FOR_INTERRUPTS();
+		/* whatever the default is: each transaction is a new one here */
+		(void) set_config_option("transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 		values[0] = UUIDPGetDatum(&at);
 		es_spi_run(next, SPI_OK_SELECT, values, NULL);
 		d = es_spi_get(0, 1, &isnull);
