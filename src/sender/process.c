@@ -49,15 +49,59 @@
 
 /* ----- the claim ------------------------------------------------------- */
 
-/* how many runs of a queue may be taken before its budgets are used up */
-static int
-allowance(const Tenant *t, const Queue *q)
+/*
+ * What a batch may still take: of a channel, of a campaign, in all.  Queues
+ * share it, so that what is due first is taken first, whichever queue it is in:
+ * of one lead's runs none overtakes another at a limit.
+ */
+typedef struct Allowance
 {
-	const Channel *c = &t->channels[q->channel];
+	int			channels[4];
+	int			funds;
+	const Campaign **campaigns; /* with a rate of their own */
+	int		   *left;
+	int			ncampaigns;
+} Allowance;
 
+static void
+allowance_init(Allowance *a, const Tenant *t, const Queue *queues, int nqueues)
+{
+	for (int i = 0; i < lengthof(a->channels); i++)
+		a->channels[i] = Min(t->channels[i].left_today, t->channels[i].left_this_minute);
+	a->funds = t->funds;
+	a->campaigns = palloc(sizeof(Campaign *) * Max(nqueues, 1));
+	a->left = palloc(sizeof(int) * Max(nqueues, 1));
+	a->ncampaigns = 0;
+	/* queues are in the order of their campaigns */
+	for (int i = 0; i < nqueues; i++)
+		if (queues[i].campaign->rated &&
+			(a->ncampaigns == 0 || a->campaigns[a->ncampaigns - 1] != queues[i].campaign))
+		{
+			a->campaigns[a->ncampaigns] = queues[i].campaign;
+			a->left[a->ncampaigns++] = queues[i].campaign->left_this_minute;
+		}
+}
+
+/* allowed says whether another run of a queue may be taken, and takes it off
+ * the allowance when it is. */
+static bool
+allowed(Allowance *a, const Tenant *t, const Queue *q, bool take)
+{
+	int		   *of[3] = {&a->channels[q->channel], &a->funds, NULL};
+
+	/* a rehearsal uses up nothing */
 	if (t->dry_run || q->campaign->dry_run)
-		return UNLIMITED;
-	return Min(Min(c->left_today, c->left_this_minute), Min(q->campaign->left_this_minute, t->funds));
+		return true;
+	for (int i = 0; i < a->ncampaigns; i++)
+		if (a->campaigns[i] == q->campaign)
+			of[2] = &a->left[i];
+	for (int i = 0; i < lengthof(of); i++)
+		if (of[i] != NULL && *of[i] <= 0)
+			return false;
+	for (int i = 0; i < lengthof(of) && take; i++)
+		if (of[i] != NULL && *of[i] != UNLIMITED)
+			(*of[i])--;
+	return true;
 }
 
 /*
@@ -95,7 +139,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	Columns		leads;
 	Datum		values[7];
 	Run		   *runs = palloc0(sizeof(Run) * batch);
-	int		   *left = palloc(sizeof(int) * Max(nqueues, 1));
+	Allowance	allowance;
 	int			nrows;
 
 	*n = 0;
@@ -106,7 +150,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	{
 		if (queues[i].held != REASON_NONE)
 			continue;
-		left[i] = allowance(t, &queues[i]);
 		columns_add(&q, 0, UUIDPGetDatum(&queues[i].campaign->id), false);
 		columns_add(&q, 1, Int32GetDatum(queues[i].version), false);
 		columns_add(&q, 2, Int16GetDatum(queues[i].step), false);
@@ -120,6 +163,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	values[4] = TimestampTzGetDatum(b->now);
 	values[5] = Int32GetDatum(batch);
 	values[6] = columns_array(&q, 3);
+	allowance_init(&allowance, t, queues, nqueues);
 	nrows = es_spi_run(&due, SPI_OK_SELECT, values, NULL);
 	for (int i = 0; i < nrows && *n < batch; i++)
 	{
@@ -133,12 +177,12 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 
 		queue->waiting = true;
 		/* skips use up nothing, so that a queue may be taken from again */
-		if (left[at] <= 0)
+		if (!allowed(&allowance, t, queue, false))
 			continue;
 		queue->looked_at = true;
 		deconstruct_array(DatumGetArrayTypeP(es_spi_get(i, 4, &isnull)), UUIDOID, UUID_LEN, false,
 						  TYPALIGN_CHAR, &ids, NULL, &nids);
-		for (; k < nids && *n < batch && left[at] > 0; k++)
+		for (; k < nids && *n < batch && allowed(&allowance, t, queue, true); k++)
 		{
 			Run		   *r = &runs[*n];
 
@@ -150,8 +194,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 			columns_add(&leads, 0, UUIDPGetDatum(&r->lead), false);
 			columns_add(&leads, 1, Int32GetDatum(*n), false);
 			(*n)++;
-			if (left[at] != UNLIMITED)
-				left[at]--;
 		}
 		for (; k < nids; k++)
 			batch_add_due(b, &queue->campaign->id, queue->version, queue->step, DatumGetUUIDP(ids[k]), due_at);
@@ -307,9 +349,10 @@ write_holds(Tenant *t, Queue *queues, int nqueues, TimestampTz now)
 }
 
 /* spread lets what was decided for a run show in the lead's other runs of the
- * batch: its ticket, and the send that counts against caps. */
+ * batch: its ticket, and the send that counts against caps; what was simulated
+ * counts among simulated only. */
 static void
-spread(const Run *r, Run *runs, int from, int nruns, TimestampTz now)
+spread(const Tenant *t, const Run *r, Run *runs, int from, int nruns, TimestampTz now)
 {
 	bool		ticket = r->ended && (r->facts.hot || r->facts.replied);
 
@@ -321,7 +364,8 @@ spread(const Run *r, Run *runs, int from, int nruns, TimestampTz now)
 			continue;
 		if (ticket)
 			x->facts.handoff = true;
-		if (r->admitted && x->campaign->ncaps > 0)
+		if (r->admitted && x->campaign->ncaps > 0 &&
+			(r->mode != MODE_DRY_RUN || t->dry_run || x->campaign->dry_run))
 		{
 			x->sends = x->sends == NULL ? palloc(sizeof(SenderSend)) :
 				repalloc(x->sends, sizeof(SenderSend) * (x->nsends + 1));
@@ -436,7 +480,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 					if (r->admitted && !f.dry_run)
 						sender_use_up(&tenant, q);
 					if (r->admitted || r->ended)
-						spread(r, runs, i + 1, nruns, b.now);
+						spread(&tenant, r, runs, i + 1, nruns, b.now);
 					continue;
 				}
 			}
