@@ -530,6 +530,8 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		" CASE WHEN ($11)[d.x] THEN NOT coalesce(l.whatsapp_at > $5 - interval '24 hours', false) END,"
 		" sent.at, sent.channel,"
 		LEAD_FACTS("true")
+		", $14 AND EXISTS (SELECT FROM entrestate.sender_intents z WHERE z.tenant_id = $1 AND z.campaign_id = d.campaign_id"
+		"  AND z.lead_id = d.lead_id AND z.status IN ('ready', 'leased', 'started') OFFSET 0)"
 		" FROM unnest($2, $3, $4, $12, $15) AS d(q, campaign_id, lead_id, no, x)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1"
 		"  AND x.campaign_id = d.campaign_id AND x.lead_id = d.lead_id OFFSET 0) r"
@@ -686,6 +688,7 @@ load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now, Run *run
 		}
 		lead_facts_at(i, 27, &r->facts);
 		r->facts.replied = r->facts.replied && q->stop_on_reply;
+		r->in_flight = bool_at(i, 27 + LEAD_FACTS_COLUMNS);
 		r->facts.goal = verdict_at(i, 22, q->exit_predicate != NULL) == VERDICT_TRUE;
 	}
 }

@@ -473,8 +473,12 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 			}
 			if (r->locked)
 			{
+				SenderDecision d;
+
 				f = facts_of(&tenant, q, r, b.now);
-				if (batch_apply(&b, r, sender_decide(&f)))
+				d = sender_decide(&f);
+				/* a run has one message on its way: its next step waits for a retry's outcome */
+				if ((!r->in_flight || d.action == ACTION_TERMINATE) && batch_apply(&b, r, d))
 				{
 					decided++;
 					if (r->admitted && !f.dry_run)
@@ -484,7 +488,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 					continue;
 				}
 			}
-			/* somebody has the lead, or a budget is used up */
+			/* somebody has the lead, a budget is used up, or a message is on its way */
 			batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
 		}
 		batch_write(&b);
