@@ -391,6 +391,13 @@ UNION ALL
 SELECT 'L5', format('run %s', b.run), 'is open but neither due nor in flight: nothing would move it on'
 FROM compared b WHERE b.status IN ('pending', 'running') AND b.next_at IS NULL AND b.in_flight IS NOT TRUE
 UNION ALL
+-- no guard lets it happen: published content stays
+SELECT 'L5', format('run %s', b.run), format('cannot go on: what version %s pins for step %s is gone', b.version, b.cursor)
+FROM compared b WHERE b.status IN ('pending', 'running') AND NOT EXISTS (
+  SELECT FROM entrestate.sender_steps s WHERE s.tenant_id = b.tenant_id AND s.campaign_id = b.campaign_id AND s.version = b.version AND s.step = b.cursor
+    AND NOT EXISTS (SELECT FROM jsonb_array_elements(coalesce(s.variants, jsonb_build_array(jsonb_build_object('template', s.template_id, 'version', s.template_version)))) v
+      WHERE NOT EXISTS (SELECT FROM entrestate.templates m WHERE m.tenant_id = s.tenant_id AND m.template_id = (v ->> 'template')::uuid AND m.version = (v ->> 'version')::integer)))
+UNION ALL
 SELECT 'L5', format('run %s', entrestate.run_id(coalesce(r.campaign_id, d.campaign_id), coalesce(r.lead_id, d.lead_id))),
   CASE WHEN d.lead_id IS NULL THEN 'has a next_at but is not in sender_due: it would never be looked at'
        WHEN d.n > 1 THEN 'is in sender_due more than once'

@@ -997,6 +997,8 @@ BEGIN
   PERFORM entrestate.arg_choice('channel', channel, ARRAY['email', 'sms', 'whatsapp']);
   PERFORM entrestate.arg_choice('reason', reason, ARRAY['opt_out', 'complaint', 'hard_bounce', 'manual']);
   norm := entrestate.arg_address(CASE channel WHEN 'email' THEN 'email' ELSE 'phone' END, entrestate.arg_text('address', address, 320), t, NULL);
+  -- nobody gives it to a lead meanwhile
+  PERFORM entrestate.addresses_lock(t, ARRAY[norm]);
   -- the lead that has the address: what is about to be decided for it waits, or
   -- is waited for
   PERFORM FROM entrestate.leads l WHERE l.tenant_id = t AND l.lead_id IN (SELECT c.lead_id FROM entrestate.lead_contacts c

@@ -109,6 +109,7 @@ typedef struct Run
 	bool		locked;
 	bool		found;
 	bool		stale;			/* it does not wait for this any more */
+	bool		in_flight;		/* a message of it is on its way: a retry's */
 	int			version;
 	int			cursor;
 	int			run_seq;

@@ -195,12 +195,14 @@ load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t)
 
 /*
  * load_campaigns reads the campaigns that have runs waiting, or one; with
- * "lock" in share mode.
+ * "lock" in share mode.  Two statements, so that what hangs on a campaign (its
+ * agent's settings, its use) is what stands after whoever wrote it had the
+ * campaign's row.
  */
 Campaign *
 load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n)
 {
-#define CAMPAIGNS(lock) \
+#define IDS(lock) \
 	"WITH RECURSIVE due AS (" \
 	" (SELECT coalesce($2, (SELECT d.campaign_id FROM entrestate.sender_due d WHERE d.tenant_id = $1" \
 	"  ORDER BY d.campaign_id LIMIT 1)) AS campaign_id)" \
@@ -209,31 +211,46 @@ load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n)
 	"  WHERE d.tenant_id = $1 AND d.campaign_id > due.campaign_id" \
 	"  ORDER BY d.campaign_id LIMIT 1)" \
 	" FROM due WHERE due.campaign_id IS NOT NULL AND $2 IS NULL)" \
-	" SELECT c.campaign_id, c.status, c.sender_enabled, c.risk_paused_at IS NOT NULL," \
-	" c.dry_run, c.policy_version, c.brake_index::int4, c.rising_deferrals::int4," \
-	" coalesce(c.warming_threshold, (SELECT s.warming_threshold FROM entrestate.score_settings s" \
-	"  WHERE s.tenant_id = $1 ORDER BY s.version DESC LIMIT 1))," \
-	" (extract(epoch FROM coalesce(c.max_lateness, '7 days')) * 1000000)::int8," \
-	" c.per_minute, a.windows, a.channels," \
-	" (SELECT array_agg((k ->> 'max')::int4) FROM jsonb_array_elements(a.caps) k)," \
-	" (SELECT array_agg((extract(epoch FROM (k ->> 'per')::interval) * 1000000)::int8) FROM jsonb_array_elements(a.caps) k)," \
-	" (SELECT array_agg(coalesce(k ->> 'channel', '')) FROM jsonb_array_elements(a.caps) k)," \
-	" CASE WHEN c.per_minute IS NOT NULL THEN (SELECT u.used FROM entrestate.sender_usage u WHERE u.tenant_id = $1" \
-	"  AND u.budget = 'campaign_minute' AND u.key = c.campaign_id::text AND u.window_at = $3) END" \
-	" FROM due CROSS JOIN LATERAL (SELECT * FROM entrestate.campaigns x" \
-	"  WHERE x.tenant_id = $1 AND x.campaign_id = due.campaign_id" lock ") c" \
-	" LEFT JOIN LATERAL (SELECT * FROM entrestate.campaign_agent_settings x" \
-	"  WHERE x.tenant_id = $1 AND x.campaign_id = due.campaign_id OFFSET 0) a ON true", \
-	3, {UUIDOID, UUIDOID, TIMESTAMPTZOID}, .generic = true
-	static EsPlan plain = {CAMPAIGNS(" OFFSET 0")};
-	static EsPlan locked = {CAMPAIGNS(" FOR SHARE")};
-#undef CAMPAIGNS
+	" SELECT c.campaign_id FROM due CROSS JOIN LATERAL (SELECT x.campaign_id FROM entrestate.campaigns x" \
+	"  WHERE x.tenant_id = $1 AND x.campaign_id = due.campaign_id" lock ") c", \
+	2, {UUIDOID, UUIDOID}, .generic = true
+	static EsPlan plain = {IDS(" OFFSET 0")};
+	static EsPlan locked = {IDS(" FOR SHARE")};
+#undef IDS
+	static EsPlan read = {
+		"SELECT c.campaign_id, c.status, c.sender_enabled, c.risk_paused_at IS NOT NULL,"
+		" c.dry_run, c.policy_version, c.brake_index::int4, c.rising_deferrals::int4,"
+		" coalesce(c.warming_threshold, (SELECT s.warming_threshold FROM entrestate.score_settings s"
+		"  WHERE s.tenant_id = $1 ORDER BY s.version DESC LIMIT 1)),"
+		" (extract(epoch FROM coalesce(c.max_lateness, '7 days')) * 1000000)::int8,"
+		" c.per_minute, a.windows, a.channels,"
+		" (SELECT array_agg((k ->> 'max')::int4) FROM jsonb_array_elements(a.caps) k),"
+		" (SELECT array_agg((extract(epoch FROM (k ->> 'per')::interval) * 1000000)::int8) FROM jsonb_array_elements(a.caps) k),"
+		" (SELECT array_agg(coalesce(k ->> 'channel', '')) FROM jsonb_array_elements(a.caps) k),"
+		" CASE WHEN c.per_minute IS NOT NULL THEN (SELECT u.used FROM entrestate.sender_usage u WHERE u.tenant_id = $1"
+		"  AND u.budget = 'campaign_minute' AND u.key = c.campaign_id::text AND u.window_at = $3) END"
+		" FROM unnest($2) WITH ORDINALITY AS due(campaign_id, no) CROSS JOIN LATERAL (SELECT * FROM entrestate.campaigns x"
+		"  WHERE x.tenant_id = $1 AND x.campaign_id = due.campaign_id OFFSET 0) c"
+		" LEFT JOIN LATERAL (SELECT * FROM entrestate.campaign_agent_settings x"
+		"  WHERE x.tenant_id = $1 AND x.campaign_id = due.campaign_id OFFSET 0) a ON true ORDER BY due.no",
+	3, {UUIDOID, UUIDARRAYOID, TIMESTAMPTZOID}, .generic = true};
+	static const Oid uuid[] = {UUIDOID};
 	static const char *const states[] = {"draft", "active", "paused",
 	"completed", "archived"};
 	Datum		values[3] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(one), TimestampTzGetDatum(t->minute)};
+	Columns		ids;
 	Campaign   *result;
 
-	*n = es_spi_run(lock ? &locked : &plain, SPI_OK_SELECT, values, one == NULL ? " n " : NULL);
+	columns_init(&ids, lengthof(uuid), uuid);
+	*n = es_spi_run(lock ? &locked : &plain, SPI_OK_SELECT, values, one == NULL ? " n" : NULL);
+	for (int i = 0; i < *n; i++)
+	{
+		bool		isnull;
+
+		columns_add(&ids, 0, es_spi_get(i, 1, &isnull), false);
+	}
+	values[1] = columns_array(&ids, 0);
+	*n = es_spi_run(&read, SPI_OK_SELECT, values, NULL);
 	result = palloc0(sizeof(Campaign) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{

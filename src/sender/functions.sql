@@ -303,7 +303,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.sessi
 SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off
 AS 'MODULE_PATHNAME', 'sender_process_tenant';
 COMMENT ON FUNCTION sender_process_tenant(uuid, integer) IS
-'Decides at most batch due runs of a tenant, oldest first, in this transaction; returns how many. 0: nothing is due, the tenant is held, or another session is at it. For entrestate_worker. Errors: 22023. (B2, F8)';
+'Decides at most batch due runs of a tenant, oldest first, in this transaction; returns how many. 0: nothing is due, the tenant is held, or another session is at it. For entrestate_worker. Errors: 22023, 55000 in another isolation level than READ COMMITTED. (B2, F8)';
 
 CREATE PROCEDURE sender_process(batch integer DEFAULT 1000)
 LANGUAGE c AS 'MODULE_PATHNAME', 'sender_process';

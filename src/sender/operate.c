@@ -8,6 +8,7 @@
  */
 #include "core/core.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "sender/batch.h"
 #include "utils/builtins.h"
@@ -130,6 +131,11 @@ sender_retry_step(PG_FUNCTION_ARGS)
 	Batch		b;
 
 	asked.version = PG_GETARG_INT32(3);
+	/* as in a batch */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("a retry needs the isolation level READ COMMITTED")));
 	SPI_connect();
 	if (!load_tenant(&id, es_now(), true, &tenant))
 		elog(ERROR, "there is no such tenant");

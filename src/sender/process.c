@@ -43,20 +43,65 @@
 #include "tenancy/tenancy.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 /* ----- the claim ------------------------------------------------------- */
 
-/* how many runs of a queue may be taken before its budgets are used up */
-static int
-allowance(const Tenant *t, const Queue *q)
+/*
+ * What a batch may still take: of a channel, of a campaign, in all.  Queues
+ * share it, so that what is due first is taken first, whichever queue it is in:
+ * of one lead's runs none overtakes another at a limit.
+ */
+typedef struct Allowance
 {
-	const Channel *c = &t->channels[q->channel];
+	int			channels[4];
+	int			funds;
+	const Campaign **campaigns; /* with a rate of their own */
+	int		   *left;
+	int			ncampaigns;
+} Allowance;
 
+static void
+allowance_init(Allowance *a, const Tenant *t, const Queue *queues, int nqueues)
+{
+	for (int i = 0; i < lengthof(a->channels); i++)
+		a->channels[i] = Min(t->channels[i].left_today, t->channels[i].left_this_minute);
+	a->funds = t->funds;
+	a->campaigns = palloc(sizeof(Campaign *) * Max(nqueues, 1));
+	a->left = palloc(sizeof(int) * Max(nqueues, 1));
+	a->ncampaigns = 0;
+	/* queues are in the order of their campaigns */
+	for (int i = 0; i < nqueues; i++)
+		if (queues[i].campaign->rated &&
+			(a->ncampaigns == 0 || a->campaigns[a->ncampaigns - 1] != queues[i].campaign))
+		{
+			a->campaigns[a->ncampaigns] = queues[i].campaign;
+			a->left[a->ncampaigns++] = queues[i].campaign->left_this_minute;
+		}
+}
+
+/* allowed says whether another run of a queue may be taken, and takes it off
+ * the allowance when it is. */
+static bool
+allowed(Allowance *a, const Tenant *t, const Queue *q, bool take)
+{
+	int		   *of[3] = {&a->channels[q->channel], &a->funds, NULL};
+
+	/* a rehearsal uses up nothing */
 	if (t->dry_run || q->campaign->dry_run)
-		return UNLIMITED;
-	return Min(Min(c->left_today, c->left_this_minute), Min(q->campaign->left_this_minute, t->funds));
+		return true;
+	for (int i = 0; i < a->ncampaigns; i++)
+		if (a->campaigns[i] == q->campaign)
+			of[2] = &a->left[i];
+	for (int i = 0; i < lengthof(of); i++)
+		if (of[i] != NULL && *of[i] <= 0)
+			return false;
+	for (int i = 0; i < lengthof(of) && take; i++)
+		if (of[i] != NULL && *of[i] != UNLIMITED)
+			(*of[i])--;
+	return true;
 }
 
 /*
@@ -94,7 +139,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	Columns		leads;
 	Datum		values[7];
 	Run		   *runs = palloc0(sizeof(Run) * batch);
-	int		   *left = palloc(sizeof(int) * Max(nqueues, 1));
+	Allowance	allowance;
 	int			nrows;
 
 	*n = 0;
@@ -105,7 +150,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	{
 		if (queues[i].held != REASON_NONE)
 			continue;
-		left[i] = allowance(t, &queues[i]);
 		columns_add(&q, 0, UUIDPGetDatum(&queues[i].campaign->id), false);
 		columns_add(&q, 1, Int32GetDatum(queues[i].version), false);
 		columns_add(&q, 2, Int16GetDatum(queues[i].step), false);
@@ -119,6 +163,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	values[4] = TimestampTzGetDatum(b->now);
 	values[5] = Int32GetDatum(batch);
 	values[6] = columns_array(&q, 3);
+	allowance_init(&allowance, t, queues, nqueues);
 	nrows = es_spi_run(&due, SPI_OK_SELECT, values, NULL);
 	for (int i = 0; i < nrows && *n < batch; i++)
 	{
@@ -132,12 +177,12 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 
 		queue->waiting = true;
 		/* skips use up nothing, so that a queue may be taken from again */
-		if (left[at] <= 0)
+		if (!allowed(&allowance, t, queue, false))
 			continue;
 		queue->looked_at = true;
 		deconstruct_array(DatumGetArrayTypeP(es_spi_get(i, 4, &isnull)), UUIDOID, UUID_LEN, false,
 						  TYPALIGN_CHAR, &ids, NULL, &nids);
-		for (; k < nids && *n < batch && left[at] > 0; k++)
+		for (; k < nids && *n < batch && allowed(&allowance, t, queue, true); k++)
 		{
 			Run		   *r = &runs[*n];
 
@@ -149,8 +194,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 			columns_add(&leads, 0, UUIDPGetDatum(&r->lead), false);
 			columns_add(&leads, 1, Int32GetDatum(*n), false);
 			(*n)++;
-			if (left[at] != UNLIMITED)
-				left[at]--;
 		}
 		for (; k < nids; k++)
 			batch_add_due(b, &queue->campaign->id, queue->version, queue->step, DatumGetUUIDP(ids[k]), due_at);
@@ -331,9 +374,10 @@ link_leads(Run *runs, int nruns)
 }
 
 /* spread lets what was decided for a run show in the lead's further runs of the
- * batch: its ticket, and the send that counts against caps. */
+ * batch: its ticket, and the send that counts against caps; what was simulated
+ * counts among simulated only. */
 static void
-spread(const Run *r, Run *runs, TimestampTz now)
+spread(const Tenant *t, const Run *r, Run *runs, TimestampTz now)
 {
 	bool		ticket = r->ended && (r->facts.hot || r->facts.replied);
 
@@ -343,7 +387,8 @@ spread(const Run *r, Run *runs, TimestampTz now)
 
 		if (ticket)
 			x->facts.handoff = true;
-		if (r->admitted && x->campaign->ncaps > 0)
+		if (r->admitted && x->campaign->ncaps > 0 &&
+			(r->mode != MODE_DRY_RUN || t->dry_run || x->campaign->dry_run))
 			run_add_send(x, now, r->queue->channel);
 	}
 }
@@ -411,6 +456,11 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	Batch		b;
 
 	require_batch(batch_size);
+	/* what a lock waited for must be seen, also where its row did not change */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("a batch needs the isolation level READ COMMITTED")));
 	es_require_schema();
 	SPI_connect();
 	if (!es_lock_try(ES_LOCK_TENANT, &id))
@@ -442,18 +492,22 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 			}
 			if (r->locked)
 			{
+				SenderDecision d;
+
 				f = facts_of(&tenant, q, r, b.now);
-				if (batch_apply(&b, r, sender_decide(&f)))
+				d = sender_decide(&f);
+				/* a run has one message on its way: its next step waits for a retry's outcome */
+				if ((!r->in_flight || d.action == ACTION_TERMINATE) && batch_apply(&b, r, d))
 				{
 					decided++;
 					if (r->admitted && !f.dry_run)
 						sender_use_up(&tenant, q);
 					if (r->admitted || r->ended)
-						spread(r, runs, b.now);
+						spread(&tenant, r, runs, b.now);
 					continue;
 				}
 			}
-			/* somebody has the lead, or a budget is used up */
+			/* somebody has the lead, a budget is used up, or a message is on its way */
 			batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
 		}
 		batch_write(&b);
@@ -493,6 +547,7 @@ sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *w
 	require_batch(batch);
 
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
 	for (;;)
 	{
 		Datum		values[2];
@@ -501,6 +556,9 @@ sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *w
 		ResourceOwner owner = CurrentResourceOwner;
 
 		CHECK_FOR_INTERRUPTS();
+		/* whatever the default is: each transaction is a new one here */
+		(void) set_config_option("transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 		values[0] = UUIDPGetDatum(&at);
 		es_spi_run(next, SPI_OK_SELECT, values, NULL);
 		d = es_spi_get(0, 1, &isnull);

@@ -67,6 +67,10 @@ typedef struct Lookups
 	bool		has_past;		/* somebody had, of any tenant */
 	EsLookup   *events;			/* partitions of sender_events */
 	int			nevents;
+	/* only what a live tenant sends is on its way for a while: */
+	bool		live;
+	EsLookup	intents;
+	EsLookup	runs;			/* of a lead */
 } Lookups;
 
 /* open_events opens the partitions of sender_events that reach into the time from
@@ -110,8 +114,9 @@ open_events(Lookups *l, const pg_uuid_t *tenant, TimestampTz since, TimestampTz 
 }
 
 static void
-lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz now, Snapshot snapshot)
+lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snapshot snapshot)
 {
+	const pg_uuid_t *tenant = &t->id;
 	static const char *const run[] = {"version", "cursor", "run_seq", "attempt", "deferrals", "sent_steps",
 	"mode", "next_at", "status", "created_at", "first_due_at", "last_outcome_at", "stopped_by", NULL};
 	static const char *const lead[] = {"time_zone", "handoff_open", "handoff_at", "status", "merged_into",
@@ -121,6 +126,8 @@ lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz n
 	static const char *const status[] = {"status", NULL};
 	static const char *const lead_id[] = {"lead_id", NULL};
 	static const char *const past[] = {"lead_id", "removed_at", NULL};
+	static const char *const intent[] = {"status", "created_at", "channel", NULL};
+	static const char *const campaign_id[] = {"campaign_id", NULL};
 	static const char *const nothing[] = {NULL};
 
 	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, es_lookup_by_uuids, run);
@@ -129,6 +136,12 @@ lookups_open(Lookups *l, const pg_uuid_t *tenant, int64 caps_span, TimestampTz n
 	es_lookup_open(&l->contact, tenant, "lead_contacts", "lead_contacts_primary", snapshot, 3, by_lead_and_word, contact);
 	es_lookup_open(&l->suppression, tenant, "suppressions", "suppressions_pkey", snapshot, 3, by_words, nothing);
 	es_lookup_open(&l->consent, tenant, "lead_consents", "lead_consents_pkey", snapshot, 3, by_lead_and_word, status);
+	l->live = t->mode == MODE_LIVE;
+	if (l->live)
+	{
+		es_lookup_open(&l->intents, tenant, "sender_intents", "sender_intents_pkey", snapshot, 3, es_lookup_by_uuids, intent);
+		es_lookup_open(&l->runs, tenant, "sender_runs", "sender_runs_lead", snapshot, 2, es_lookup_by_uuids, campaign_id);
+	}
 	l->caps = caps_span > 0;
 	if (l->caps)
 	{
@@ -148,6 +161,11 @@ lookups_close(Lookups *l)
 	es_lookup_end(&l->contact);
 	es_lookup_end(&l->suppression);
 	es_lookup_end(&l->consent);
+	if (l->live)
+	{
+		es_lookup_end(&l->intents);
+		es_lookup_end(&l->runs);
+	}
 	if (!l->caps)
 		return;
 	es_lookup_end(&l->merged);
@@ -252,6 +270,26 @@ by_time(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
+/*
+ * find_in_flight finds what is on its way for a lead's run of a campaign: one
+ * message at most.  Its send is added to r where that is given.
+ */
+static bool
+find_in_flight(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *campaign, const pg_uuid_t *lead, Run *r)
+{
+	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(campaign), UUIDPGetDatum(lead)};
+	EsLookup   *x = &l->intents;
+
+	for (bool found = es_lookup_find(x, key); found; found = es_lookup_next(x))
+		if (es_lookup_is(x, 0, "ready") || es_lookup_is(x, 0, "leased") || es_lookup_is(x, 0, "started"))
+		{
+			if (r != NULL)
+				run_add_send(r, es_lookup_instant(x, 1), sender_channel(es_lookup_text(x, 2)));
+			return true;
+		}
+	return false;
+}
+
 /* find_sends adds what a lead was sent from "since" on and until "until", or may
  * have been; in a rehearsal also what would have been. */
 static void
@@ -297,8 +335,8 @@ merged_into(Lookups *l, const Tenant *t, const pg_uuid_t *lead, const pg_uuid_t 
 
 /*
  * find_capped finds what counts against a run's caps, in the order of time: what
- * the lead and those that were merged into it were sent, and what whoever had its
- * address before was sent until then.
+ * the lead and those that were merged into it were sent, what is on its way to it,
+ * and what whoever had its address before was sent until then.
  */
 static void
 find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
@@ -313,6 +351,12 @@ find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
 	for (int i = 0; i < r->campaign->ncaps; i++)
 		span = Max(span, r->campaign->caps[i].per);
 	find_sends(l, &t->id, &r->lead, r, now - span, now, dry_run);
+	if (l->live)
+		for (bool found = es_lookup_find(&l->runs, key); found; found = es_lookup_next(&l->runs))
+		{
+			find_in_flight(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->runs, 0, &isnull)), &r->lead, r);
+			others = true;
+		}
 	for (bool found = es_lookup_find(&l->merged, key); found; found = es_lookup_next(&l->merged))
 	{
 		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, now - span, now, dry_run);
@@ -478,39 +522,6 @@ ask_documents(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* add_in_flight adds what is on its way to what counts against caps; only a live
- * tenant has such. */
-static void
-add_in_flight(const Tenant *t, Run *runs, int nruns)
-{
-	static EsPlan plan = {
-		"SELECT d.no, i.created_at, CASE i.channel WHEN 'email' THEN 1 WHEN 'sms' THEN 2 ELSE 3 END"
-		" FROM unnest($2, $3) AS d(lead_id, no)"
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id OFFSET 0) x"
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_intents z WHERE z.tenant_id = $1"
-		"  AND z.campaign_id = x.campaign_id AND z.lead_id = x.lead_id AND z.status IN ('ready', 'leased', 'started') OFFSET 0) i",
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
-	static const Oid keys[] = {UUIDOID, INT4OID};
-	Columns		k;
-	int			n;
-
-	columns_init(&k, lengthof(keys), keys);
-	for (int i = 0; i < nruns; i++)
-		if (runs[i].found && runs[i].campaign->ncaps > 0)
-		{
-			columns_add(&k, 0, UUIDPGetDatum(&runs[i].lead), false);
-			columns_add(&k, 1, Int32GetDatum(i), false);
-		}
-	n = columns_run(&k, &plan, SPI_OK_SELECT, UUIDPGetDatum(&t->id));
-	for (int i = 0; i < n; i++)
-	{
-		Run		   *r = &runs[int_at(i, 1)];
-
-		run_add_send(r, instant_at(i, 2), int_at(i, 3));
-		qsort(r->sends, r->nsends, sizeof(SenderSend), by_time);
-	}
-}
-
 /* ----- all of them ------------------------------------------------------ */
 
 /*
@@ -536,7 +547,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	lookups_open(&l, &t->id, span, now, GetActiveSnapshot());
+	lookups_open(&l, t, span, now, GetActiveSnapshot());
 	for (int i = 0; i < nruns; i++)
 	{
 		Run		   *r = &runs[i];
@@ -547,6 +558,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 			continue;
 		r->variant = variant_of(r);
 		find_lead(&l, &t->id, channels[r->queue->channel], kinds[r->queue->channel], r, now);
+		r->in_flight = l.live && find_in_flight(&l, &t->id, &r->campaign->id, &r->lead, NULL);
 		if (r->campaign->ncaps > 0)
 			find_capped(&l, t, r, now);
 	}
@@ -554,6 +566,4 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 	PopActiveSnapshot();
 
 	ask_documents(t, queues, nqueues, now, runs, nruns);
-	if (t->mode == MODE_LIVE && span > 0)
-		add_in_flight(t, runs, nruns);
 }

@@ -167,6 +167,8 @@ DECLARE
   t uuid := entrestate.require('template.approve');
 BEGIN
   PERFORM entrestate.arg_choice('status', status, ARRAY['approved', 'rejected', 'draft', 'retired']);
+  -- a brake: a batch has the tenant's row in share mode
+  PERFORM FROM entrestate.tenants x WHERE x.tenant_id = t FOR NO KEY UPDATE;
   UPDATE entrestate.templates s SET status = template_status_set.status
   WHERE s.tenant_id = t AND s.template_id = template AND s.version = template_status_set.version;
   IF NOT FOUND THEN
@@ -336,6 +338,8 @@ DECLARE
   t uuid := entrestate.require('safety.manage');
 BEGIN
   PERFORM entrestate.arg_choice('status', status, ARRAY['pending', 'verified', 'failed', 'revoked']);
+  -- a brake: a batch has the tenant's row in share mode
+  PERFORM FROM entrestate.tenants x WHERE x.tenant_id = t FOR NO KEY UPDATE;
   UPDATE entrestate.sender_identities i SET status = identity_status_set.status,
     verified_by = CASE identity_status_set.status WHEN 'verified' THEN entrestate.current_actor() ELSE i.verified_by END,
     verified_at = CASE identity_status_set.status WHEN 'verified' THEN entrestate.clock_now() ELSE i.verified_at END
@@ -356,7 +360,7 @@ DECLARE
   t uuid := entrestate.require('safety.manage');
   i entrestate.sender_identities;
 BEGIN
-  -- two who choose wait for each other
+  -- two who choose wait for each other, and a batch for us or we for it
   PERFORM FROM entrestate.tenants x WHERE x.tenant_id = t FOR NO KEY UPDATE;
   SELECT x.* INTO i FROM entrestate.sender_identities x WHERE x.tenant_id = t AND x.identity_id = identity;
   IF NOT FOUND THEN

@@ -98,7 +98,8 @@ FROM (VALUES
       SELECT e.tenant_id, e.lead_id, e.recorded_at, e.campaign_id, y.code, 2 + s, s, 0, e.mode, e.next_at FROM entrestate.sender_events e,
         entrestate.sender_event_types() y, generate_series(2, 3) s WHERE OWN AND e.run_seq = 3 AND y.name = ''sender.step.skipped'';
     UPDATE %s SET run_seq = 5, cursor = 4 WHERE OWN',
-    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L3|balance of campaign %|1 runs are beyond their last step']),
+    ARRAY['L5|run RUN|has a next_at but is not in sender_due: it would never be looked at', 'L3|balance of campaign %|1 runs are beyond their last step',
+      'L5|run RUN|cannot go on: what version 1 pins for step 4 is gone']),
   ('a run of another version', 'lead5', 'sender_events', 'UPDATE %s SET sequence_version = 7 WHERE OWN', ARRAY['L3|run RUN|version 1, its events say 7']),
   ('a run of another mode', 'lead5', 'sender_runs', 'UPDATE %s SET mode = ''live'' WHERE OWN', ARRAY['L3|run RUN|mode live, its events say sandbox']),
   ('a run that is at another attempt', 'lead5', 'sender_runs', 'UPDATE %s SET attempt = 1 WHERE OWN', ARRAY['L3|run RUN|attempt 1, its events say 0']),
@@ -119,6 +120,8 @@ SELECT is(broken.judge('plain', $$SELECT broken.tamper('sender_runs',
   ARRAY(SELECT format('L3|run %s|cursor 9, its events say 2', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
     FROM unnest('{a,b}'::text[]) w) ||
   ARRAY(SELECT format('L5|run %s|has a next_at but is not in sender_due%%', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
+    FROM unnest('{a,b}'::text[]) w) ||
+  ARRAY(SELECT format('L5|run %s|cannot go on: what version 1 pins for step 9 is gone', entrestate.run_id(fixture.id(w, 'campaign')::uuid, fixture.id(w, 'lead')::uuid))
     FROM unnest('{a,b}'::text[]) w) ||
   ARRAY(SELECT format('L3|balance of campaign %s|its runs have 12 steps%%', fixture.id(w, 'campaign')) FROM unnest('{a,b}'::text[]) w), 'entrestate_auditor'),
   NULL, 'an auditor is told of every tenant');

@@ -92,6 +92,9 @@ INSERT INTO entrestate.lead_imports (tenant_id, import_id, source, row_count, im
 SELECT tenant_id, data.lead(i), 'import', 1, 1, 0, 0, '{}', 'owner', at FROM data.leads WHERE i % 10 = 0;
 INSERT INTO entrestate.policy_snapshots (tenant_id, campaign_id, version, policy, taken_by, taken_at)
 SELECT tenant_id, campaign_id, -v, '{}', 'owner', '2026-01-01' FROM (SELECT DISTINCT tenant_id, campaign_id FROM data.leads) c, generate_series(1, $rows / 250) v;
+-- what the sandbox will report some day
+INSERT INTO entrestate.sandbox_callbacks (tenant_id, due_at, draw, campaign_id, lead_id, step, attempt, what)
+SELECT tenant_id, '2027-01-01'::timestamptz + i * interval '1 second', i, campaign_id, lead_id, 0, 0, 'opened' FROM data.leads WHERE i % 4 = 1;
 -- a step that can be retried
 INSERT INTO entrestate.sender_events (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, step, attempt, mode, channel, decided_at, sequence_version)
 SELECT tenant_id, lead_id, '2026-02-20', campaign_id, (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.step.skipped'), 5, 0, 0, 2, 1, '2026-02-20', 1
@@ -506,6 +509,7 @@ my $from = -s $node->logfile;
 my ($out, $err) = psql_as('entrestate_worker', 'SELECT entrestate.tick();');
 is($err, '', 'tick');
 psql_as('path_auditor', "SELECT entrestate.consumer_create('paths', false);");
+psql_as('path_app', fill("BEGIN; SELECT entrestate.login(:t, 'owner'); SELECT entrestate.sandbox_set(1, '{\"open\": 1, \"click\": 1, \"reply\": 0.2, \"chat\": 0.5, \"unknown\": 0.2, \"refusal\": 0, \"hard_bounce\": 0.1}'); COMMIT"));
 my $due = $node->safe_psql('postgres', 'SELECT coalesce(sum(cardinality(leads)), 0) FROM entrestate.sender_due WHERE due_at <= entrestate.clock_now()');
 cmp_ok($due, '>', 1000, 'there is something due');
 ($out, $err) = psql_as('entrestate_worker', "CALL entrestate.sender_process(500);\nSELECT entrestate.tick();");
@@ -562,6 +566,23 @@ foreach my $p (logged($from))
 is("@faults", '', 'consumer: no sequential scan of what grows');
 cmp_ok((split /\n/, $out)[0], '>=', $due, 'the batch is what the processor wrote');
 cmp_ok($read, '<', 1000 + 5 * $due, 'and the rest of the table is not read');
+
+# what the sandbox reports of the messages that were just sent, a day later
+$node->safe_psql('postgres', "ALTER ROLE entrestate_worker IN DATABASE postgres SET entrestate.clock = '2026-03-02T12:00:00Z'");
+$from = -s $node->logfile;
+($out, $err) = psql_as('entrestate_worker', fill('SELECT entrestate.sandbox_next_tenant(:t) IS NOT NULL; SELECT entrestate.sandbox_report_tenant(:t, 200) /* report */;'));
+is("$err $out", " t\n200", 'sandbox_report');
+$node->safe_psql('postgres', 'ALTER ROLE entrestate_worker IN DATABASE postgres RESET entrestate.clock');
+%faults = ();
+my $report_pages;
+foreach my $p (logged($from))
+{
+  my ($text, $plan) = @$p;
+  $faults{"$_ in: " . substr($text =~ s/\s+/ /gr, 0, 100)}++ foreach faults($plan);
+  $report_pages = pages($plan) if $text =~ m{/\* report \*/};
+}
+is(join('; ', sort keys %faults), '', 'sandbox_report: no sequential scan of what grows');
+cmp_ok($report_pages / 200, '<', 400, 'a report reads what it needs');
 
 # ---------------------------------------------------------------- a plan made for nobody
 

@@ -3,9 +3,14 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
+use L1 ();
 use S3;
 
-my $node = s3_node('fair', 'autovacuum = off');
+# 1000000 is the law's number (some minutes); the default is for every day
+my $rows = $ENV{ENTRESTATE_ROWS} || 15_000;
+
+my $node = s3_node('fair', 'autovacuum = off', 'track_commit_timestamp = on', 'max_wal_size = 4GB');
 s3_database($node, 'fair');
 s3_tenant($node, 'fair', 'first', 1);
 s3_tenant($node, 'fair', 'burst', 1000);
@@ -23,6 +28,58 @@ FROM batch s WHERE s.name <> 'burst' ORDER BY s.name
 SQL
 is($node->safe_psql('fair', q{SELECT count(DISTINCT e.txid) FROM entrestate.sender_events e JOIN public.made m ON m.t = e.tenant_id AND m.name = 'burst' WHERE e.type <> 1}),
   '20', 'which took twenty');
+
+# A tenant whose three runs become due while another one with a crowd of due runs is worked on, by one session and by two:
+# between the commit that made them due and their decision no session commits more than one batch of the crowd's. The
+# sessions are known by the size of their batches.
+foreach my $sessions (1, 2)
+{
+  my $database = "crowd_$sessions";
+  s3_database($node, $database);
+  s3_tenant($node, $database, $_, 0) for map { "before $_" } 1 .. 3;
+  s3_tenant($node, $database, 'crowd', 1);
+  s3_tenant($node, $database, $_, 0) for map { "after $_" } 1 .. 3;
+  s3_crowd($node, $database, 'crowd', $rows);
+  $node->safe_psql($database, 'CREATE TABLE public.due (name text, at timestamptz)');
+  my @sizes = (500, 300)[ 0 .. $sessions - 1 ];
+  my @at = map { L1::Session->new($node->connstr($database)) } @sizes;
+  my $side = L1::Session->new($node->connstr($database));
+  # a call ends when there is nothing left for it, also because another session is at it: each comes again
+  my @marks = map { $at[$_]->send("SET entrestate.clock = '2026-01-05T10:00:00Z';\n" . ("CALL entrestate.sender_process($sizes[$_]);\n" x 400)) } 0 .. $#at;
+  $side->query("SET entrestate.clock = '2026-01-05T10:00:00Z'; SET client_min_messages = warning");
+  foreach my $n (1 .. 3)
+  {
+    # now and then
+    do { usleep(2000) } until $side->query("SELECT count(*) FROM entrestate.sender_due WHERE due_at <= '2026-01-05T10:00:00Z'") <= $rows / 100 * (1 - $n / 6);
+    foreach my $name ("before $n", "after $n")
+    {
+      $side->query(<<"SQL");
+DO \$\$ DECLARE m public.made; BEGIN SELECT * INTO m FROM public.made WHERE name = '$name'; PERFORM entrestate.login(m.t, 'boss');
+  PERFORM entrestate.lead_create('Person ' || i, format('p%s\@example.com', i), campaign => m.c) FROM generate_series(1, 3) i; END \$\$;
+INSERT INTO public.due VALUES ('$name', clock_timestamp())
+SQL
+      is($side->{err}, '', "$name has three due runs") if $side->{err} ne '';
+    }
+  }
+  $at[$_]->wait($marks[$_]) for 0 .. $#at;
+  is($_->{err}, '', 'processed') for @at;
+  my $between = <<'SQL';
+WITH batch AS (
+  SELECT m.name, e.txid, count(*) AS runs, pg_xact_commit_timestamp(e.txid::xid) AS at FROM entrestate.sender_events e JOIN public.made m ON m.t = e.tenant_id
+  WHERE e.type BETWEEN 10 AND 16 GROUP BY 1, 2)
+SELECT d.name, s.runs, coalesce((SELECT max(n) FROM (SELECT count(*) AS n FROM batch b WHERE b.name = 'crowd' AND b.at > d.at AND b.at < s.at GROUP BY b.runs) x), 0) AS crowds,
+  (SELECT count(*) FROM batch b WHERE b.name = 'crowd' AND b.at > s.at) > 0 AS early
+FROM public.due d LEFT JOIN batch s ON s.name = d.name ORDER BY 1
+SQL
+  my $found = $node->safe_psql($database, $between);
+  is(scalar(() = $found =~ /^(?:before|after) \d\|3\|[01]\|t$/mg), 6, "$sessions sessions: nobody waits for more than one batch of a session, while the crowd goes on") or diag($found);
+  is($node->safe_psql($database, q{SELECT count(*) FROM entrestate.sender_due WHERE due_at <= '2026-01-05T10:00:00Z'}), '0', 'all is done');
+  if ($rows <= 100_000)
+  {
+    is($node->safe_psql($database, q{SELECT law, object, detail FROM entrestate.verify() WHERE object !~ '^role '}), '', 'verify() finds nothing');
+  }
+  $_->quit for @at, $side;
+}
 
 # Poison: data that no function accepts and only a superuser can plant. The zone of the tenant is no
 # zone any more (the system's zones were updated), the processor must read it to place the next step.
