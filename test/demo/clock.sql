@@ -69,7 +69,7 @@ BEGIN
       AND here::time BETWEEN '09:00' AND '19:00' AND extract(isodow FROM here) < 7 THEN
       SET LOCAL ROLE demo_api;
       IF here::time >= '11:00' AND here::time < '11:00'::time + step THEN
-        PERFORM demo.enter(t.n, t.web), demo.telephone(here::date);
+        PERFORM demo.enter(t.n, t.web), demo.telephone(to_char(here, 'YYYY-MM-DD'));
       END IF;
       PERFORM demo.enter(t.n, t.web), demo.handoffs(t.n);
       RESET ROLE;

@@ -17,6 +17,8 @@ CREATE FUNCTION demo.arrive(one integer) RETURNS uuid LANGUAGE sql AS $$
   FROM demo.leads l JOIN demo.campaigns c ON c.tenant = l.tenant AND c.intent = l.intent WHERE l.n = one
 $$;
 
+-- Texts for demo.chance() are made without what depends on the session's DateStyle and TimeZone.
+
 -- Leads with a run that is open, of the context's tenant.
 CREATE FUNCTION demo.followed() RETURNS TABLE (lead uuid, campaign uuid, key text) LANGUAGE sql STABLE AS $$
   SELECT r.lead_id, r.campaign_id, l.idempotency_key
@@ -26,7 +28,7 @@ CREATE FUNCTION demo.followed() RETURNS TABLE (lead uuid, campaign uuid, key tex
 $$;
 
 -- Once a day: who telephones is a person's from then on; who says so is written to no more.
-CREATE FUNCTION demo.telephone(today date) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION demo.telephone(today text) RETURNS void LANGUAGE sql AS $$
   SELECT CASE WHEN demo.chance(f.key || ' calls ' || today) < 0.007 THEN entrestate.handoff_open(f.lead, 'telephoned', f.campaign)::text END,
     CASE WHEN demo.chance(f.key || ' stops ' || today) < 0.001 THEN entrestate.sender_stop(f.campaign, f.lead, 'asked for it by telephone')::text END
   FROM demo.followed() f
@@ -68,6 +70,9 @@ $$;
 -- The first of those who are followed up, by the seed, for what happens to one.
 CREATE FUNCTION demo.somebody(why text) RETURNS uuid LANGUAGE sql STABLE AS $$
   SELECT f.lead FROM demo.followed() f ORDER BY demo.chance(f.key || ' ' || why), f.campaign LIMIT 1
+$$;
+CREATE FUNCTION demo.letter() RETURNS boolean LANGUAGE sql AS $$
+  SELECT entrestate.sender_stop(f.campaign, f.lead, 'a letter') FROM demo.followed() f ORDER BY demo.chance(f.key || ' writes'), f.campaign LIMIT 1
 $$;
 -- A number that somebody waits to be written to is out of service.
 CREATE FUNCTION demo.disconnected(campaign uuid) RETURNS boolean LANGUAGE sql AS $$

@@ -48,7 +48,7 @@ BEGIN
   ELSE
     PERFORM demo.identity('whatsapp', '+971501234567', t.name);
     PERFORM entrestate.tenant_quiet_hours_set('[{"from": "22:00", "to": "09:00"}, {"days": ["fri"], "from": "12:00", "to": "14:00"}]');
-    PERFORM entrestate.channel_limits_set('email', daily_limit => daily), entrestate.channel_limits_set('whatsapp', consent_required => true);
+    PERFORM entrestate.channel_limits_set('email', daily_limit => daily * 3 / 2), entrestate.channel_limits_set('whatsapp', consent_required => true);
   END IF;
   -- what becomes of what is sent, at the documented rates
   PERFORM entrestate.sandbox_set((SELECT s.seed FROM demo.settings s));
@@ -101,20 +101,21 @@ FROM (VALUES
   (2, 6, '10:00', 'the WhatsApp number has to be verified anew', 'SELECT entrestate.identity_status_set(i.identity_id, ''revoked'') FROM entrestate.identity_list() i WHERE i.channel = ''whatsapp'''),
   (2, 7, '18:00', 'the WhatsApp number is verified', 'SELECT demo.verify_identity(''whatsapp'')'),
   (1, 8, '09:00', 'a lead asks to be erased', 'SELECT entrestate.lead_erasure_request(demo.somebody(''erasure''))'),
-  (1, 8, '12:00', 'Open house is live, for leads of the last four days', 'SELECT format(''%s restarted, %s wait, %s ended'', g.restarted, g.waiting, g.ended) FROM entrestate.campaign_go_live(:house, ''since'', entrestate.clock_now() - interval ''4 days'', per_minute => 20) g'),
+  (1, 8, '12:00', 'Open house is live, for leads of the last two days', 'SELECT format(''%s restarted, %s wait, %s ended'', g.restarted, g.waiting, g.ended) FROM entrestate.campaign_go_live(:house, ''since'', entrestate.clock_now() - interval ''2 days'', per_minute => 20) g'),
   (2, 9, '10:00', 'Open house is live, for all', 'SELECT format(''%s restarted, %s wait, %s ended'', g.restarted, g.waiting, g.ended) FROM entrestate.campaign_go_live(:house, ''all'') g'),
   (1, 9, '10:00', 'Investors pauses for a review', 'SELECT entrestate.campaign_status_set(:investors, ''paused'', ''review'')'),
   (2, 10, '15:00', 'a quarter of the other campaigns'' leads are invited', 'SELECT demo.invite(:house)'),
   (1, 10, '16:00', 'a lead signs in the office', 'SELECT entrestate.lead_status_set(demo.somebody(''signs''), ''booked'')'),
+  (1, 9, '09:30', 'a lead writes a letter: no more of this campaign', 'SELECT demo.letter()'),
   (1, 7, '10:00', 'a closer finds that a number is out of service', 'SELECT demo.disconnected(:users)'),
   (2, 12, '10:00', 'WhatsApp is off for a day', 'SELECT entrestate.channel_set(''whatsapp'', false)'),
   (2, 13, '10:00', 'WhatsApp is on again', 'SELECT entrestate.channel_set(''whatsapp'', true)'),
-  (2, 11, '10:00', 'what was refused is tried again', 'SELECT demo.retry()'),
+  (1, 10, '13:00', 'what was refused is tried again', 'SELECT demo.retry()'),
   (2, 12, '12:00', 'some register', 'SELECT demo.register(:house)'),
   (1, 13, '11:00', 'Investors goes on; three days late is too late', 'SELECT format(''%s overdue'', r.overdue_runs) FROM entrestate.campaign_resume(:investors) r'),
   (1, 11, '09:00', 'the last text of End users is withdrawn', 'SELECT entrestate.template_status_set(demo.last_text(:users), 1, ''retired'')'),
   (1, 14, '11:00', 'End users has a new last text; open runs move to it', 'SELECT demo.rewrite(:users)'),
-  (2, 15, '18:00', 'the open house is over', 'SELECT entrestate.campaign_status_set(:house, ''completed'')')
+  (2, 13, '18:00', 'the open house is over', 'SELECT entrestate.campaign_status_set(:house, ''completed'')')
   ) AS v(tenant, day, hour, what, statement)
 JOIN demo.campaigns i ON i.tenant = v.tenant AND i.intent = 'investor'
 JOIN demo.campaigns u ON u.tenant = v.tenant AND u.intent = 'end_user'
