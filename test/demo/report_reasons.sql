@@ -15,6 +15,7 @@ WITH e AS (
 SELECT concat_ws(' ', rpad('   ' || CASE r.row WHEN 1 THEN (ARRAY['runs ended', 'steps skipped', 'steps put off'])[r.kind] ELSE '' END, 17), rpad(entrestate.sender_words(r.reason), 44),
   lpad(r.a::text, 7), lpad(r.b::text, 7), CASE r.kind WHEN 1 THEN lpad(r.spared::text, 13) END)
 FROM r ORDER BY r.kind, r.row;
-SELECT '   queues were held for: ' || string_agg(replace(h.reason, '_', ' '), ', ' ORDER BY x.code)
-FROM (SELECT s.reason FROM demo.seen s UNION SELECT a.payload ->> 'reason' FROM entrestate.activity_events a WHERE a.type = 'sender.queue.held') h
-JOIN entrestate.sender_reasons() x ON x.name = h.reason;
+SELECT rpad(CASE (h.row - 1) / 5 WHEN 0 THEN '   queues held' ELSE '' END, 17) || ' ' || string_agg(replace(h.name, '_', ' '), ', ' ORDER BY h.row)
+FROM (SELECT x.name, row_number() OVER (ORDER BY x.code) AS row FROM entrestate.sender_reasons() x
+  WHERE x.name IN (SELECT s.reason FROM demo.seen s UNION SELECT a.payload ->> 'reason' FROM entrestate.activity_events a WHERE a.type = 'sender.queue.held')) h
+GROUP BY (h.row - 1) / 5 ORDER BY (h.row - 1) / 5;

@@ -7,7 +7,7 @@ SELECT concat_ws(' ', rpad('   ' || CASE WHEN row_number() OVER (PARTITION BY d.
   lpad(count(*) FILTER (WHERE h.outcome = 'viewing booked')::text, 7))
 FROM entrestate.handoff_tickets h JOIN demo.tenants d USING (tenant_id) GROUP BY d.n, d.name, h.reason ORDER BY d.n, count(*) DESC, h.reason;
 SET ROLE demo_api;
-PREPARE metrics AS SELECT format('   %s %s runs ended for a person who took over; %s steps were not sent to avoid damage; %s of %s that were sent were welcomed',
+PREPARE metrics AS SELECT format('   %s %s runs ended for a person who took over; %s steps spared; %s of %s messages welcomed',
     rpad(d.name || ':', 15), m -> 'takeovers' ->> 'runs', m -> 'suppressed_to_avoid_damage' ->> 'steps', m -> 'welcomed' ->> 'welcomed', m -> 'welcomed' ->> 'sent')
   FROM entrestate.sender_metrics() m, demo.tenants d WHERE d.tenant_id = entrestate.current_tenant();
 BEGIN;
