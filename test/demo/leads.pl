@@ -15,6 +15,7 @@ my %column = (
   source => $ENV{LEADS_SOURCE} || 'origin',
   email => $ENV{LEADS_EMAIL} || 'email',
   phone => $ENV{LEADS_PHONE} || 'phone',
+  name => $ENV{LEADS_PERSON} || 'name',
 );
 my $line = 0;
 
@@ -97,17 +98,31 @@ bad('it has no leads, only a header') unless @leads;
 bad(sprintf('its dates span %d years', ($last - $first) / 365), 'DATES=compress compresses them into a week.')
   if $real && $last - $first > 3660;
 
+# What the file does not have is made up, from the lead's id: a name (one in fifteen has none), the minute of
+# arrival, a number of the range that is for fiction (one in eight has none; so has who comes after the last of
+# them), what the person agreed to, and a budget, which few tell.
+my @first = qw(Ada Bao Carla Dmitri Elif Fatima Goran Hana Ines Jonas Kofi Lena Mateo Noor Omar Priya Quinn Rosa Sami Tove);
+my @last = qw(Abebe Baker Costa Dubois Evans Fischer Garcia Haddad Ito Jensen Khan Lopez Moreau Novak Okafor Park Rossi Silva Tanaka Weber);
+my @area = (201 .. 210, 212 .. 220, 224, 225, 228, 229, 231, 234, 239, 240, 248, 251 .. 254, 256, 260, 262, 267, 269, 270, 276, 281,
+  301 .. 310, 312 .. 321, 323, 325, 330, 331, 334, 336, 337, 339, 347, 351, 352, 360, 361, 401 .. 410, 412 .. 419);
 my $n = 0;
 foreach my $lead (sort { $a->{day} <=> $b->{day} } @leads)
 {
   my $h = hash($lead->{id});
+  my $g = hash("$lead->{id}:");
   my @date = gmtime(86400 * ($real ? $lead->{day} : $first + floor(7 * ($lead->{day} - $first) / ($last - $first + 1))));
-  # where they are made up, one lead in eight has no number
+  my $minute = 7 * 60 + $g % (16 * 60);
+  my $name = $lead->{name} // ($g % 15 ? "$first[$h % 20] $last[$g % 20]" : '');
   my $email = $lead->{email} // ($lead->{id} =~ s/[^A-Za-z0-9]+/-/gr) . '@example.com';
-  my $phone = $lead->{phone} // ($h % 8 ? sprintf '+1 %d 555 01%02d', 200 + ($h >> 8) % 800, $h % 100 : '');
+  # the two tenants share the numbers
+  my $number = int($n / 2);
+  my $phone = $lead->{phone} // ($h % 8 && $number < 100 * @area ? sprintf '+1%d55501%02d', $area[ $number / 100 ], $number % 100 : '');
+  my $consent = '{' . join(',', 'email', ($h >> 4) % 6 ? 'sms' : (), ($h >> 6) % 3 ? 'whatsapp' : ()) . '}';
+  my $budget = $g % 3 ? '' : 100_000 * (1 + ($h >> 3) % 9);
   $n++;
-  my @row = ($n, 1 + $n % 2, $lead->{id}, sprintf('%d-%02d-%02d', $date[5] + 1900, $date[4] + 1, $date[3]),
-    $lead->{landing}, hash($lead->{landing}) % 2 ? 'investor' : 'end_user', $lead->{source}, $email, $phone);
+  my $intent = ('investor', 'investor', 'end_user', 'end_user', 'open_house')[ hash($lead->{landing}) % 5 ];
+  my @row = ($n, 1 + $n % 2, $lead->{id}, sprintf('%d-%02d-%02d %02d:%02d', $date[5] + 1900, $date[4] + 1, $date[3], $minute / 60, $minute % 60),
+    $lead->{landing}, $intent, $lead->{source}, $name, $email, $phone, $consent, $budget);
   foreach (@row)
   {
     s/([\\\t\n\r])/'\\' . ($1 =~ tr{\t\n\r}{tnr}r)/ge;

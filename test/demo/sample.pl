@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # Prints a sample of leads as CSV, the same ones each time: some without a phone, some without
-# an email address, some with one that nobody can send to.
+# an email address, some with one that nobody can send to, some who come twice.
 #
 #   perl test/demo/sample.pl [how many]
 use strict;
@@ -20,13 +20,13 @@ sub number
 
 my @origins = ('organic search', 'organic search', 'paid search', 'social', 'email', 'referral', '');
 
-print "mql_id,first_contact_date,landing_page_id,origin,email,phone\n";
+print "mql_id,first_contact_date,landing_page_id,origin,email\n";
 for my $i (1 .. $n)
 {
   my $id = sprintf '%04x%04x', number(32768), $i;
   my $kind = number(20);
-  my $email = $kind == 0 ? '' : $kind == 1 ? 'please call me' : "lead.$i\@example.com";
-  my $phone = number(8) == 0 ? '' : sprintf '+1 %d 555 01%02d', 200 + number(800), number(100);
-  printf "%s,2026-01-%02d,page-%02d,%s,%s,%s\n", $id, 5 + number(26), 1 + number(12),
-    $origins[ number(scalar @origins) ], $email, $phone;
+  # one in forty has been here before
+  my $who = number(40) || $i <= 20 ? $i : $i - 20;
+  my $email = $kind == 0 ? '' : $kind == 1 ? 'please call me' : "lead.$who\@example.com";
+  printf "%s,2026-01-%02d,page-%02d,%s,%s\n", $id, 5 + number(26), 1 + number(12), $origins[ number(scalar @origins) ], $email;
 }
