@@ -134,9 +134,9 @@ INSERT INTO opening (zone, at, windows, quiet, want, what) VALUES
   ('America/Havana', '2026-03-07T23:30:00-05:00', 'sun 00:00-24:00', NULL, '2026-03-08T01:00:00-04:00', 'Sunday begins at one'),
   ('America/Havana', '2026-03-07T23:59:59-05:00', 'sat 22:00-00:30', NULL, '2026-03-07T23:59:59-05:00', 'Saturday night'),
   ('America/Havana', '2026-03-08T01:00:00-04:00', 'sat 22:00-00:30', NULL, '2026-03-14T22:00:00-04:00', 'is cut short'),
-  ('America/Havana', '2026-11-01T00:45:00-04:00', '00:15-00:30', NULL, '2026-11-01T00:15:00-05:00', 'the hour after midnight comes twice'),
-  ('America/Havana', '2026-11-01T00:45:00-04:00', NULL, '22:00-00:30', '2026-11-01T00:45:00-04:00', 'and its quiet half'),
-  ('America/Havana', '2026-11-01T00:00:00-05:00', NULL, '22:00-00:30', '2026-11-01T00:30:00-05:00', 'twice'),
+  ('America/Havana', '2024-11-03T00:45:00-04:00', '00:15-00:30', NULL, '2024-11-03T00:15:00-05:00', 'the hour after midnight comes twice'),
+  ('America/Havana', '2024-11-03T00:45:00-04:00', NULL, '22:00-00:30', '2024-11-03T00:45:00-04:00', 'and its quiet half'),
+  ('America/Havana', '2024-11-03T00:00:00-05:00', NULL, '22:00-00:30', '2024-11-03T00:30:00-05:00', 'twice'),
   ('Asia/Beirut', '2026-03-28T23:00:00+02:00', '00:00-00:30', NULL, '2026-03-30T00:00:00+03:00', 'a midnight that does not come: Beirut'),
   ('Asia/Beirut', '2026-03-28T23:00:00+02:00', NULL, '22:00-00:30', '2026-03-29T01:00:00+03:00', 'quiet hours that end in it'),
   ('Asia/Beirut', '2026-10-24T23:30:00+03:00', 'sun 00:00-09:00', NULL, '2026-10-25T00:00:00+02:00', 'an hour before midnight that comes twice'),
@@ -220,7 +220,7 @@ FROM opening WHERE zone NOT IN ('Africa/Monrovia', 'America/Juneau') AND at < '2
 CREATE TEMP TABLE change (no integer GENERATED ALWAYS AS IDENTITY, zone text, at timestamptz);
 INSERT INTO change (zone, at) VALUES
   ('America/Toronto', '2026-03-08T07:00:00Z'), ('America/Toronto', '2026-11-01T06:00:00Z'), ('Australia/Lord_Howe', '2026-10-03T15:30:00Z'),
-  ('Australia/Lord_Howe', '2026-04-04T15:00:00Z'), ('America/Havana', '2026-03-08T05:00:00Z'), ('America/Havana', '2026-11-01T05:00:00Z'),
+  ('Australia/Lord_Howe', '2026-04-04T15:00:00Z'), ('America/Havana', '2026-03-08T05:00:00Z'), ('America/Havana', '2024-11-03T05:00:00Z'),
   ('Asia/Beirut', '2026-03-28T22:00:00Z'), ('Asia/Beirut', '2026-10-24T21:00:00Z'), ('Pacific/Apia', '2011-12-30T10:00:00Z'), ('Pacific/Apia', '2011-09-24T14:00:00Z'),
   ('Asia/Kathmandu', '1985-12-31T18:30:00Z'), ('America/St_Johns', '2011-03-13T03:31:00Z'), ('Pacific/Chatham', '2026-04-04T14:00:00Z'),
   ('Antarctica/Troll', '2026-03-29T01:00:00Z'), ('Africa/Casablanca', '2026-02-15T02:00:00Z'), ('Pacific/Kwajalein', '1993-08-21T12:00:00Z'), ('Asia/Kathmandu', '2026-06-01T00:00:00Z');
