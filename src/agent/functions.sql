@@ -10,7 +10,7 @@ BEGIN
       'tenant', jsonb_build_object('dryRun', s.dry_run, 'timeZone', s.time_zone, 'quietHours', s.quiet_hours,
         'optOutScope', s.opt_out_scope, 'frozen', s.frozen_at IS NOT NULL, 'paused', s.paused_at IS NOT NULL,
         'channels', (SELECT jsonb_object_agg(h.channel, jsonb_build_object('enabled', h.enabled,
-            'paused', h.paused_at IS NOT NULL, 'dailyLimit', h.daily_limit, 'perMinute', h.per_minute, 'warmup', h.warmup,
+            'paused', h.paused_at IS NOT NULL, 'dailyLimit', h.daily_limit, 'perMinute', h.per_minute, 'domainPerMinute', h.domain_per_minute, 'warmup', h.warmup,
             'warmupFrom', h.warmup_from, 'consentRequired', h.consent_required))
           FROM entrestate.tenant_channels h WHERE h.tenant_id = tenant)),
       'campaign', jsonb_build_object('status', c.status, 'senderEnabled', c.sender_enabled, 'dryRun', c.dry_run,

@@ -41,10 +41,11 @@ batch_init(Batch *b, const Tenant *t, TimestampTz now)
 	rows_init(&b->parked, 2, actions);
 }
 
-/* batch_add_due lets a run wait for a step. */
+/* batch_add_due lets a run wait for a step; "domain" is the one whose rate has put
+ * it back, or NULL. */
 void
 batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
-			  const pg_uuid_t *lead, TimestampTz at)
+			  const pg_uuid_t *lead, TimestampTz at, const char *domain)
 {
 	DueEntry   *e;
 
@@ -63,6 +64,7 @@ batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
 	e->step = step;
 	e->at = at;
 	e->lead = *lead;
+	e->domain = domain;
 }
 
 /* add_event records an event; next is NULL when the run waits for nothing. */
@@ -236,7 +238,7 @@ batch_step_outcome(Batch *b, Run *r, SenderEventType type, SenderReason reason)
 	else
 	{
 		add_run(b, r, "running", &next, REASON_NONE, true, false);
-		batch_add_due(b, &r->campaign->id, r->version, r->cursor, &r->lead, next);
+		batch_add_due(b, &r->campaign->id, r->version, r->cursor, &r->lead, next, NULL);
 	}
 }
 
@@ -274,7 +276,7 @@ batch_apply(Batch *b, Run *r, SenderDecision d)
 				r->deferrals++;
 			add_event(b, r, EVENT_STEP_DEFERRED, d.reason, &d.until);
 			add_run(b, r, began ? "running" : "pending", &d.until, REASON_NONE, false, false);
-			batch_add_due(b, &r->campaign->id, r->version, r->cursor, &r->lead, d.until);
+			batch_add_due(b, &r->campaign->id, r->version, r->cursor, &r->lead, d.until, NULL);
 			break;
 		case ACTION_SIMULATE:
 			batch_step_outcome(b, r, EVENT_STEP_SIMULATED, d.reason);
@@ -347,6 +349,7 @@ by_due(const void *a, const void *b)
 		c = x->version != y->version ? (x->version < y->version ? -1 : 1)
 			: x->step != y->step ? (x->step < y->step ? -1 : 1)
 			: x->at != y->at ? (x->at < y->at ? -1 : 1)
+			: x->domain != y->domain ? strcmp(x->domain ? x->domain : "", y->domain ? y->domain : "")
 			: memcmp(x->lead.data, y->lead.data, UUID_LEN);
 	return c;
 }
@@ -357,46 +360,41 @@ static void
 write_due(Batch *b, Datum tenant)
 {
 	static EsPlan plan = {
-		"INSERT INTO entrestate.sender_due (tenant_id, campaign_id, version, step, due_at, leads)"
-		" SELECT $1, u.c, u.v, u.s, u.at, $8[u.f + 1:u.f + u.n] FROM unnest($2, $3, $4, $5, $6, $7) AS u(c, v, s, at, f, n)",
-		8, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-		UUIDARRAYOID}};
-	static const Oid types[] = {UUIDOID, INT4OID, INT2OID, TIMESTAMPTZOID, INT4OID, INT4OID};
+		"INSERT INTO entrestate.sender_due (tenant_id, campaign_id, version, step, due_at, leads, domain)"
+		" SELECT $1, u.* FROM new_rows AS u",
+	1, {UUIDOID}, .generic = true};
+	static const Oid types[] = {UUIDOID, INT4OID, INT2OID, TIMESTAMPTZOID, UUIDARRAYOID, TEXTOID};
 	static const Oid uuid[] = {UUIDOID};
-	Columns		c;
-	Columns		leads;
-	Datum		values[8];
+	Rows		r;
 
 	if (b->ndue == 0)
 		return;
-	columns_init(&c, lengthof(types), types);
-	columns_init(&leads, 1, uuid);
+	rows_init(&r, lengthof(types), types);
 	qsort(b->due, b->ndue, sizeof(DueEntry), by_due);
 	for (int from = 0, to; from < b->ndue; from = to)
 	{
 		DueEntry   *e = &b->due[from];
+		Columns		leads;
+
+		columns_init(&leads, 1, uuid);
 
 		for (to = from; to < b->ndue && to - from < DUE_CHUNK; to++)
 		{
 			DueEntry   *x = &b->due[to];
 
 			if (memcmp(&x->campaign, &e->campaign, UUID_LEN) != 0 || x->version != e->version ||
-				x->step != e->step || x->at != e->at)
+				x->step != e->step || x->at != e->at || x->domain != e->domain)
 				break;
 			columns_add(&leads, 0, UUIDPGetDatum(&x->lead), false);
 		}
-		columns_add(&c, 0, UUIDPGetDatum(&e->campaign), false);
-		columns_add(&c, 1, Int32GetDatum(e->version), false);
-		columns_add(&c, 2, Int16GetDatum(e->step), false);
-		columns_add(&c, 3, TimestampTzGetDatum(e->at), false);
-		columns_add(&c, 4, Int32GetDatum(from), false);
-		columns_add(&c, 5, Int32GetDatum(to - from), false);
+		rows_add(&r, UUIDPGetDatum(&e->campaign), false);
+		rows_add(&r, Int32GetDatum(e->version), false);
+		rows_add(&r, Int16GetDatum(e->step), false);
+		rows_add(&r, TimestampTzGetDatum(e->at), false);
+		rows_add(&r, columns_array(&leads, 0), false);
+		rows_add(&r, e->domain ? CStringGetTextDatum(e->domain) : (Datum) 0, e->domain == NULL);
 	}
-	values[0] = tenant;
-	for (int i = 0; i < c.n; i++)
-		values[i + 1] = columns_array(&c, i);
-	values[7] = columns_array(&leads, 0);
-	es_spi_run(&plan, SPI_OK_INSERT, values, NULL);
+	rows_run(&r, &plan, SPI_OK_INSERT, &tenant);
 }
 
 /* batch_write writes everything but the tickets. */

@@ -27,6 +27,16 @@ typedef struct Channel
 	int			used;			/* in this batch */
 } Channel;
 
+/* A domain that emails go to, and how many more may in this minute. */
+#define DOMAIN_SIZE 256
+typedef struct Domain
+{
+	char		name[DOMAIN_SIZE];	/* the key */
+	int			left;
+	int			used;			/* in this batch */
+	int			claimed;		/* of what it has put back */
+} Domain;
+
 typedef struct Tenant
 {
 	pg_uuid_t	id;
@@ -41,6 +51,8 @@ typedef struct Tenant
 	Channel		channels[4];	/* by SenderChannel */
 	bool		back_pressure;	/* too much is on its way already */
 	int			funds;			/* sends that are covered */
+	int			domain_per_minute;
+	struct HTAB *domains;		/* by name; NULL: there is no such rate */
 } Tenant;
 
 typedef struct Campaign
@@ -122,6 +134,7 @@ typedef struct Run
 	TimestampTz last_outcome_at;
 	TimestampTz last_signal_at; /* 0: none */
 	ContactState contact;
+	Domain	   *domain;			/* of an email, where domains have a rate */
 	char	   *address;		/* normalised, or NULL */
 	bool		consent_granted;
 	bool		consent_withdrawn;
@@ -147,6 +160,7 @@ typedef struct DueEntry
 	int			step;
 	TimestampTz at;
 	pg_uuid_t	lead;
+	const char *domain;			/* whose rate has put it back, or NULL */
 } DueEntry;
 
 typedef struct Batch
@@ -181,6 +195,7 @@ extern bool bool_at(uint64 row, int col);
 extern int	int_at(uint64 row, int col);
 extern TimestampTz instant_at(uint64 row, int col);
 extern void lead_facts_at(uint64 row, int col, LeadFacts *f);
+extern Domain *domain_of(const Tenant *t, const char *name);
 extern bool load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t);
 extern Campaign *load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock, int *n);
 extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
@@ -197,7 +212,7 @@ extern void load_runs(const Tenant *t, const Queue *queues, int nqueues, Timesta
 /* batch.c */
 extern void batch_init(Batch *b, const Tenant *t, TimestampTz now);
 extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
-						  const pg_uuid_t *lead, TimestampTz at);
+						  const pg_uuid_t *lead, TimestampTz at, const char *domain);
 extern bool batch_apply(Batch *b, Run *r, SenderDecision d);
 extern void batch_end_run(Batch *b, Run *r, SenderReason reason);
 extern void batch_add_intent(Batch *b, const Run *r, const char *status, const char *provider,
@@ -208,7 +223,7 @@ extern void batch_open_tickets(Batch *b);
 extern const char *batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before);
 
 /* process.c */
-extern void sender_use_up(Tenant *t, Queue *q);
+extern void sender_use_up(Tenant *t, Queue *q, const Run *r);
 extern void sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns);
 
 /* process.c */

@@ -15,6 +15,7 @@
 #include "sender/batch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
@@ -101,6 +102,21 @@ lead_facts_at(uint64 row, int col, LeadFacts *f)
 	f->replied = bool_at(row, col + 8);
 }
 
+/* domain_of is what may still go to a domain. */
+Domain *
+domain_of(const Tenant *t, const char *name)
+{
+	bool		found;
+	Domain	   *d = hash_search(t->domains, name, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		d->left = t->domain_per_minute;
+		d->used = d->claimed = 0;
+	}
+	return d;
+}
+
 /* ----- the tenant ------------------------------------------------------ */
 
 /*
@@ -116,7 +132,7 @@ load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t)
 	" FROM entrestate.tenants WHERE tenant_id = $1" lock, 2, {UUIDOID, TIMESTAMPTZOID}
 #define CHANNEL(lock) \
 	"SELECT channel, enabled, paused_at IS NOT NULL, consent_required," \
-	" least(daily_limit, warmup[($3 AT TIME ZONE $2)::date - warmup_from + 1]), per_minute" \
+	" least(daily_limit, warmup[($3 AT TIME ZONE $2)::date - warmup_from + 1]), per_minute, domain_per_minute" \
 	" FROM entrestate.tenant_channels WHERE tenant_id = $1" lock, 3, {UUIDOID, TEXTOID, TIMESTAMPTZOID}
 	static EsPlan tenant = {TENANT("")};
 	static EsPlan tenant_locked = {TENANT(" FOR SHARE")};
@@ -133,6 +149,9 @@ load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t)
 	static EsPlan in_flight = {
 		"SELECT count(*)::int4 FROM (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = $1"
 		" AND i.status IN ('ready', 'leased', 'started') LIMIT $2) x", 2, {UUIDOID, INT4OID}};
+	static EsPlan domains = {
+		"SELECT u.key, u.used FROM entrestate.sender_usage u WHERE u.tenant_id = $1 AND u.budget = 'domain_minute' AND u.window_at = $2",
+	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan funds = {"SELECT entrestate.sender_funds($1)", 1, {UUIDOID}};
 	Datum		values[3] = {UUIDPGetDatum(id), TimestampTzGetDatum(now)};
 	bool		limited = false;
@@ -140,6 +159,7 @@ load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t)
 
 	memset(t, 0, sizeof(*t));
 	t->id = *id;
+	t->domain_per_minute = UNLIMITED;
 	if (es_spi_run(lock ? &tenant_locked : &tenant, SPI_OK_SELECT, values, NULL) == 0)
 		return false;
 	t->mode = sender_mode(text_at(0, 1));
@@ -165,6 +185,22 @@ load_tenant(const pg_uuid_t *id, TimestampTz now, bool lock, Tenant *t)
 		c->left_this_minute = limit_at(i, 6);
 		c->rated = c->left_this_minute != UNLIMITED;
 		limited |= c->rated || c->left_today != UNLIMITED;
+		if (c == &t->channels[CHANNEL_EMAIL])
+			t->domain_per_minute = limit_at(i, 7);
+	}
+	if (t->domain_per_minute != UNLIMITED)
+	{
+		HASHCTL		info = {.keysize = DOMAIN_SIZE, .entrysize = sizeof(Domain), .hcxt = CurrentMemoryContext};
+
+		t->domains = hash_create("domains", 64, &info, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		values[1] = TimestampTzGetDatum(t->minute);
+		n = es_spi_run(&domains, SPI_OK_SELECT, values, NULL);
+		for (int i = 0; i < n; i++)
+		{
+			Domain	   *d = domain_of(t, text_at(i, 1));
+
+			d->left = Max(d->left - int_at(i, 2), 0);
+		}
 	}
 	if (limited)
 	{
@@ -454,13 +490,14 @@ load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns, const DueEntry
 /* ----- together -------------------------------------------------------- */
 
 static SenderReason
-budget_of(const Tenant *t, const Queue *q)
+budget_of(const Tenant *t, const Queue *q, const Run *r)
 {
 	const Channel *c = &t->channels[q->channel];
 
 	if (c->left_today <= 0)
 		return REASON_DAILY_LIMIT;
-	if (c->left_this_minute <= 0 || q->campaign->left_this_minute <= 0)
+	if (c->left_this_minute <= 0 || q->campaign->left_this_minute <= 0 ||
+		(r != NULL && r->domain != NULL && r->domain->left <= 0))
 		return REASON_RATE_LIMITED;
 	if (t->funds <= 0)
 		return REASON_INSUFFICIENT_FUNDS;
@@ -506,7 +543,7 @@ facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now)
 	f.unapproved = q->unapproved;
 	f.unverified = q->unverified;
 	f.max_deferrals = c->rising_deferrals;
-	f.budget = budget_of(t, q);
+	f.budget = budget_of(t, q, r);
 	f.dry_run = t->dry_run || c->dry_run;
 	if (r == NULL)
 		f.contact = CONTACT_USABLE;

@@ -135,11 +135,14 @@ BEGIN
            WHERE x.tenant_id = tenant AND x.sender_ready_at IS NOT NULL ORDER BY x.campaign_id LOOP
     n := n + entrestate.sender_start_missing(c.campaign_id, true);
   END LOOP;
+  -- a minute that is over limits nothing any more
+  DELETE FROM entrestate.sender_usage u WHERE u.tenant_id = tenant AND u.budget IN ('channel_minute', 'campaign_minute', 'domain_minute')
+    AND u.window_at < entrestate.clock_now() - interval '2 days';
   RETURN n;
 END
 $$;
 COMMENT ON FUNCTION sender_upkeep_tenant(uuid) IS
-'Starts the runs that a race missed: of leads attributed in a transaction that was open while their campaign''s sender became able to start runs; returns how many. For entrestate_worker. Errors: 22004. (B8)';
+'Starts the runs that a race missed: of leads attributed in a transaction that was open while their campaign''s sender became able to start runs; returns how many. Forgets the use of rates of two days ago. For entrestate_worker. Errors: 22004. (B8)';
 
 CREATE PROCEDURE sender_upkeep()
 LANGUAGE plpgsql

@@ -170,7 +170,7 @@ sender_retry_step(PG_FUNCTION_ARGS)
 	es_spi_run(&update, SPI_OK_UPDATE, values, NULL);
 	if (d.action == ACTION_ADMIT && run.admitted)
 	{
-		sender_use_up(&tenant, queue);
+		sender_use_up(&tenant, queue, &run);
 		sender_write_usage(&tenant, campaigns, ncampaigns);
 	}
 	SPI_finish();

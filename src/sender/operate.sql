@@ -470,7 +470,7 @@ COMMENT ON FUNCTION sender_resume(uuid, uuid) IS
 'Lets a run that failed go on: the step it is at is due now, and passes the gates; where gates 3 to 6 end the run, it ends. false when it goes on already. Capability: sender.operate. Errors: P0002, 22004, 55000. (B7)';
 
 CREATE FUNCTION channel_limits_set(channel text, daily_limit integer DEFAULT NULL, per_minute integer DEFAULT NULL, warmup integer[] DEFAULT NULL,
-  warmup_from date DEFAULT NULL, consent_required boolean DEFAULT NULL) RETURNS void
+  warmup_from date DEFAULT NULL, consent_required boolean DEFAULT NULL, domain_per_minute integer DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
@@ -483,6 +483,10 @@ BEGIN
     PERFORM entrestate.raise('INVALID_INPUT', 'daily_limit is below 0', NULL, '0 takes the limit away.');
   ELSIF per_minute < 0 THEN
     PERFORM entrestate.raise('INVALID_INPUT', 'per_minute is below 0', NULL, '0 takes the rate away.');
+  ELSIF domain_per_minute < 0 THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'domain_per_minute is below 0', NULL, '0 takes the rate away.');
+  ELSIF domain_per_minute > 0 AND channel <> 'email' THEN
+    PERFORM entrestate.raise('INVALID_INPUT', 'domain_per_minute is of emails only');
   ELSIF cardinality(warmup) > 100 OR array_ndims(warmup) > 1 OR array_position(warmup, NULL) IS NOT NULL OR 0 >= ANY (warmup) THEN
     PERFORM entrestate.raise('INVALID_INPUT', 'warmup is not the sends of 1 to 100 days', NULL,
       'Write for example {50,100,200,400}: the most sends of its first, second, … day; {} takes it away.');
@@ -493,6 +497,7 @@ BEGIN
   UPDATE entrestate.tenant_channels c SET
     daily_limit = CASE WHEN channel_limits_set.daily_limit IS NULL THEN c.daily_limit ELSE nullif(channel_limits_set.daily_limit, 0) END,
     per_minute = CASE WHEN channel_limits_set.per_minute IS NULL THEN c.per_minute ELSE nullif(channel_limits_set.per_minute, 0) END,
+    domain_per_minute = CASE WHEN channel_limits_set.domain_per_minute IS NULL THEN c.domain_per_minute ELSE nullif(channel_limits_set.domain_per_minute, 0) END,
     -- an array that was sliced may begin elsewhere than at 1
     warmup = CASE WHEN channel_limits_set.warmup IS NULL THEN c.warmup ELSE nullif(ARRAY(SELECT unnest(channel_limits_set.warmup)), '{}') END,
     warmup_from = CASE WHEN channel_limits_set.warmup = '{}' THEN NULL
@@ -500,15 +505,15 @@ BEGIN
     consent_required = coalesce(channel_limits_set.consent_required, c.consent_required)
   WHERE c.tenant_id = t AND c.channel = channel_limits_set.channel;
   PERFORM entrestate.policy_changed(t);
-  set_to := jsonb_strip_nulls(jsonb_build_object('channel', channel, 'dailyLimit', daily_limit, 'perMinute', per_minute, 'warmup', warmup,
+  set_to := jsonb_strip_nulls(jsonb_build_object('channel', channel, 'dailyLimit', daily_limit, 'perMinute', per_minute, 'domainPerMinute', domain_per_minute, 'warmup', warmup,
     'warmupFrom', warmup_from, 'consentRequired', consent_required));
   PERFORM entrestate.activity_add('safety.limits_set', 'tenant', t::text, NULL, set_to);
   PERFORM entrestate.audit_add('channel.limits', 'channel', channel, set_to - 'channel');
 END
 $$;
-COMMENT ON FUNCTION channel_limits_set(text, integer, integer, integer[], date, boolean) IS
-'Sets how much is sent on a channel: a limit a calendar day of the tenant, a rate a minute, a warm-up (the most sends of its first, second, … day, from warmup_from, default today), and whether a lead must have granted consent. NULL leaves a setting as it is; 0, or {} for warmup, takes it away. What is over a limit or rate waits in its queue. Capability: safety.manage. Errors: 22004, 22023. (C10)';
+COMMENT ON FUNCTION channel_limits_set(text, integer, integer, integer[], date, boolean, integer) IS
+'Sets how much is sent on a channel: a limit a calendar day of the tenant, a rate a minute, of emails also a rate a minute for each domain, a warm-up (the most sends of its first, second, … day, from warmup_from, default today), and whether a lead must have granted consent. NULL leaves a setting as it is; 0, or {} for warmup, takes it away. What is over a limit or rate waits in its queue. Capability: safety.manage. Errors: 22004, 22023. (C10)';
 
 GRANT EXECUTE ON FUNCTION sender_stop(uuid, uuid, text), campaign_resume(uuid, text, integer), campaign_go_live(uuid, text, timestamptz, integer),
   campaign_rehearse(uuid), sender_retry(uuid, uuid, integer), sender_upgrade(uuid, integer), sender_resume(uuid, uuid),
-  channel_limits_set(text, integer, integer, integer[], date, boolean) TO entrestate_app;
+  channel_limits_set(text, integer, integer, integer[], date, boolean, integer) TO entrestate_app;

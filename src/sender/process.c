@@ -44,6 +44,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -104,6 +105,64 @@ allowed(Allowance *a, const Tenant *t, const Queue *q, bool take)
 	return true;
 }
 
+/* used_up are the domains to which no more may go in this minute. */
+static Datum
+used_up(const Tenant *t)
+{
+	static const Oid types[] = {TEXTOID};
+	Columns		names;
+	HASH_SEQ_STATUS all;
+	Domain	   *d;
+
+	columns_init(&names, 1, types);
+	if (t->domains != NULL)
+	{
+		hash_seq_init(&all, t->domains);
+		while ((d = hash_seq_search(&all)) != NULL)
+		{
+			d->claimed = 0;
+			if (d->left <= 0)
+				columns_add(&names, 0, CStringGetTextDatum(d->name), false);
+		}
+	}
+	return columns_array(&names, 0);
+}
+
+/*
+ * fetch reads rows of what is due, oldest first, as many of each queue as a batch
+ * needs: a row has up to a hundred runs, or one.
+ */
+static int
+fetch(EsPlan *due, Datum *values, int nqueues, int batch)
+{
+	int			limit = Min(batch, Max(20, batch / 25));
+
+	for (;;)
+	{
+		int		   *of = palloc0(sizeof(int) * nqueues);
+		int			runs = 0;
+		int			n;
+		bool		more = false;
+
+		values[5] = Int32GetDatum(limit);
+		n = es_spi_run(due, SPI_OK_SELECT, values, NULL);
+		for (int i = 0; i < n; i++)
+		{
+			bool		isnull;
+			ArrayType  *leads = DatumGetArrayTypeP(es_spi_get(i, 4, &isnull));
+
+			runs += ArrayGetNItems(ARR_NDIM(leads), ARR_DIMS(leads));
+			/* what this queue has next may be older than what follows here */
+			more |= ++of[int_at(i, 1)] == limit && runs < batch;
+		}
+		pfree(of);
+		if (!more || limit == batch)
+			return n;
+		SPI_freetuptable(SPI_tuptable);
+		limit = Min(batch, limit * 5);
+	}
+}
+
 /*
  * claim takes due rows of queues that are not held, oldest first, until it has
  * a batch; what it does not take of a row goes back at once.  Then it locks the
@@ -115,11 +174,12 @@ static Run *
 claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 {
 	static EsPlan due = {
-		"SELECT u.o::int4, x.due_at, x.chunk, x.leads FROM unnest($2, $3, $4, $7) AS u(c, v, s, o)"
-		" CROSS JOIN LATERAL (SELECT w.due_at, w.chunk, w.leads FROM entrestate.sender_due w"
+		"SELECT u.o::int4, x.due_at, x.chunk, x.leads, x.domain FROM unnest($2, $3, $4, $7) AS u(c, v, s, o)"
+		" CROSS JOIN LATERAL (SELECT w.due_at, w.chunk, w.leads, w.domain FROM entrestate.sender_due w"
 		"  WHERE w.tenant_id = $1 AND w.campaign_id = u.c AND w.version = u.v AND w.step = u.s AND w.due_at <= $5"
+		"  AND (w.domain IS NULL OR w.domain <> ALL ($8))"
 		"  ORDER BY w.due_at, w.chunk LIMIT $6) x ORDER BY x.due_at, u.o, x.chunk",
-		7, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZOID, INT4OID, INT4ARRAYOID},
+		8, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZOID, INT4OID, INT4ARRAYOID, TEXTARRAYOID},
 	.generic = true};
 	static EsPlan done = {
 		"DELETE FROM entrestate.sender_due d USING (SELECT x.ctid AS it FROM unnest($2, $3, $4, $5, $6) AS u(c, v, s, at, chunk)"
@@ -137,7 +197,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	Columns		q;
 	Columns		taken;
 	Columns		leads;
-	Datum		values[7];
+	Datum		values[8];
 	Run		   *runs = palloc0(sizeof(Run) * batch);
 	Allowance	allowance;
 	int			nrows;
@@ -161,10 +221,10 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	for (int i = 0; i < 3; i++)
 		values[i + 1] = columns_array(&q, i);
 	values[4] = TimestampTzGetDatum(b->now);
-	values[5] = Int32GetDatum(batch);
 	values[6] = columns_array(&q, 3);
+	values[7] = used_up(t);
 	allowance_init(&allowance, t, queues, nqueues);
-	nrows = es_spi_run(&due, SPI_OK_SELECT, values, NULL);
+	nrows = fetch(&due, values, nqueues, batch);
 	for (int i = 0; i < nrows && *n < batch; i++)
 	{
 		bool		isnull;
@@ -174,15 +234,21 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 		Datum	   *ids;
 		int			nids;
 		int			k = 0;
+		Domain	   *domain;
 
 		queue->waiting = true;
 		/* skips use up nothing, so that a queue may be taken from again */
 		if (!allowed(&allowance, t, queue, false))
 			continue;
+		es_spi_get(i, 5, &isnull);
+		domain = isnull || t->domains == NULL ? NULL : domain_of(t, text_at(i, 5));
+		if (domain != NULL && domain->claimed >= domain->left)
+			continue;
 		queue->looked_at = true;
 		deconstruct_array(DatumGetArrayTypeP(es_spi_get(i, 4, &isnull)), UUIDOID, UUID_LEN, false,
 						  TYPALIGN_CHAR, &ids, NULL, &nids);
-		for (; k < nids && *n < batch && allowed(&allowance, t, queue, true); k++)
+		for (; k < nids && *n < batch && (domain == NULL || domain->claimed < domain->left) &&
+			 allowed(&allowance, t, queue, true); k++)
 		{
 			Run		   *r = &runs[*n];
 
@@ -194,9 +260,12 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 			columns_add(&leads, 0, UUIDPGetDatum(&r->lead), false);
 			columns_add(&leads, 1, Int32GetDatum(*n), false);
 			(*n)++;
+			if (domain != NULL)
+				domain->claimed++;
 		}
 		for (; k < nids; k++)
-			batch_add_due(b, &queue->campaign->id, queue->version, queue->step, DatumGetUUIDP(ids[k]), due_at);
+			batch_add_due(b, &queue->campaign->id, queue->version, queue->step, DatumGetUUIDP(ids[k]), due_at,
+						  domain ? domain->name : NULL);
 		columns_add(&taken, 0, UUIDPGetDatum(&queue->campaign->id), false);
 		columns_add(&taken, 1, Int32GetDatum(queue->version), false);
 		columns_add(&taken, 2, Int16GetDatum(queue->step), false);
@@ -228,9 +297,9 @@ judge_queues(const Tenant *t, Queue *queues, int nqueues, TimestampTz now)
 	}
 }
 
-/* sender_use_up takes a send from the budgets that it counts against. */
+/* sender_use_up takes a run's send from the budgets that it counts against. */
 void
-sender_use_up(Tenant *t, Queue *q)
+sender_use_up(Tenant *t, Queue *q, const Run *r)
 {
 	Channel    *c = &t->channels[q->channel];
 	Campaign   *k = q->campaign;
@@ -245,6 +314,11 @@ sender_use_up(Tenant *t, Queue *q)
 		k->left_this_minute--;
 	if (t->funds != UNLIMITED)
 		t->funds--;
+	if (r->domain != NULL)
+	{
+		r->domain->left--;
+		r->domain->used++;
+	}
 }
 
 /* sender_write_usage notes what was taken. */
@@ -281,6 +355,21 @@ sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns)
 			columns_add(&c, 2, TimestampTzGetDatum(t->minute), false);
 			columns_add(&c, 3, Int32GetDatum(campaigns[i].used), false);
 		}
+	if (t->domains != NULL)
+	{
+		HASH_SEQ_STATUS all;
+		Domain	   *d;
+
+		hash_seq_init(&all, t->domains);
+		while ((d = hash_seq_search(&all)) != NULL)
+			if (d->used > 0)
+			{
+				columns_add(&c, 0, CStringGetTextDatum("domain_minute"), false);
+				columns_add(&c, 1, CStringGetTextDatum(d->name), false);
+				columns_add(&c, 2, TimestampTzGetDatum(t->minute), false);
+				columns_add(&c, 3, Int32GetDatum(d->used), false);
+			}
+	}
 	columns_run(&c, &plan, SPI_OK_INSERT, UUIDPGetDatum(&t->id));
 }
 
@@ -453,6 +542,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	int			nruns;
 	int			decided = 0;
 	int			dropped;
+	int			put_back;
 	Batch		b;
 
 	require_batch(batch_size);
@@ -470,10 +560,11 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	if (!load_tenant(&id, es_now(), true, &tenant))
 		goto done;
 	campaigns = load_campaigns(&tenant, NULL, true, &ncampaigns);
-	/* what has ended or moved on is dropped from what is due, and more is taken */
+	/* what has ended or moved on is dropped from what is due, what its domain's
+	 * rate holds is marked, and more is taken */
 	do
 	{
-		dropped = 0;
+		dropped = put_back = 0;
 		queues = load_queues(&tenant, campaigns, ncampaigns, NULL, &nqueues);
 		batch_init(&b, &tenant, es_now());
 		judge_queues(&tenant, queues, nqueues, b.now);
@@ -484,6 +575,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 			Run		   *r = &runs[i];
 			Queue	   *q = unconstify(Queue *, r->queue);
 			SenderFacts f;
+			const char *domain = NULL;
 
 			if (r->locked && r->stale)
 			{
@@ -501,20 +593,25 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 				{
 					decided++;
 					if (r->admitted && !f.dry_run)
-						sender_use_up(&tenant, q);
+						sender_use_up(&tenant, q, r);
 					if (r->admitted || r->ended)
 						spread(&tenant, r, runs, b.now);
 					continue;
 				}
+				if (d.reason == REASON_RATE_LIMITED && r->domain != NULL && r->domain->left <= 0)
+				{
+					domain = r->domain->name;
+					put_back++;
+				}
 			}
 			/* somebody has the lead, a budget is used up, or a message is on its way */
-			batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at);
+			batch_add_due(&b, &r->campaign->id, q->version, q->step, &r->lead, r->due_at, domain);
 		}
 		batch_write(&b);
 		sender_write_usage(&tenant, campaigns, ncampaigns);
 		batch_open_tickets(&b);
 		write_holds(&tenant, queues, nqueues, b.now);
-	} while (decided == 0 && dropped > 0);
+	} while (decided == 0 && dropped + put_back > 0);
 
 done:
 	SPI_finish();

@@ -201,9 +201,9 @@ find_run(Lookups *l, const pg_uuid_t *tenant, Run *r)
 }
 
 static void
-find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r, TimestampTz now)
+find_lead(Lookups *l, const Tenant *t, Datum channel, Datum kind, Run *r, TimestampTz now)
 {
-	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(&r->lead), (Datum) 0};
+	Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(&r->lead), (Datum) 0};
 	EsLookup   *x = &l->lead;
 	const Queue *q = r->queue;
 
@@ -236,6 +236,8 @@ find_lead(Lookups *l, const pg_uuid_t *tenant, Datum channel, Datum kind, Run *r
 		Datum		listed[] = {key[0], channel, es_lookup_get(&l->contact, 0, &isnull)};
 
 		r->address = TextDatumGetCString(listed[2]);
+		if (t->domains != NULL && q->channel == CHANNEL_EMAIL && strchr(r->address, '@') != NULL)
+			r->domain = domain_of(t, strrchr(r->address, '@') + 1);
 		r->contact = es_lookup_is_set(&l->contact, 1) ? CONTACT_UNUSABLE :
 			es_lookup_find(&l->suppression, listed) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
 	}
@@ -557,7 +559,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 		if (!r->found)
 			continue;
 		r->variant = variant_of(r);
-		find_lead(&l, &t->id, channels[r->queue->channel], kinds[r->queue->channel], r, now);
+		find_lead(&l, t, channels[r->queue->channel], kinds[r->queue->channel], r, now);
 		r->in_flight = l.live && find_in_flight(&l, &t->id, &r->campaign->id, &r->lead, NULL);
 		if (r->campaign->ncaps > 0)
 			find_capped(&l, t, r, now);

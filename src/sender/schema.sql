@@ -213,6 +213,7 @@ CREATE TABLE entrestate.sender_due (
   due_at timestamptz NOT NULL,
   chunk bigint GENERATED ALWAYS AS IDENTITY (CACHE 100),
   leads uuid[] NOT NULL CHECK (cardinality(leads) BETWEEN 1 AND 100),
+  domain text COLLATE "C",
   PRIMARY KEY (tenant_id, campaign_id, version, step, due_at, chunk)
 );
 COMMENT ON TABLE entrestate.sender_due IS 'The runs that wait for their time: every run with a next_at is in a row of its step and instant. Read across tenants by the processor.';
@@ -223,20 +224,21 @@ COMMENT ON COLUMN entrestate.sender_due.step IS 'The step they wait for.';
 COMMENT ON COLUMN entrestate.sender_due.due_at IS 'The runs'' next_at.';
 COMMENT ON COLUMN entrestate.sender_due.chunk IS 'Number of the row.';
 COMMENT ON COLUMN entrestate.sender_due.leads IS 'The runs'' leads, in the order of their ids; some may have ended or moved on.';
+COMMENT ON COLUMN entrestate.sender_due.domain IS 'The domain of their addresses, of runs that its rate has put back: they are passed over while it is used up; NULL: whatever they are.';
 
 -- What of a budget is used: a row a window, written once a batch.
 CREATE TABLE entrestate.sender_usage (
   tenant_id uuid NOT NULL,
-  budget text COLLATE "C" NOT NULL CHECK (budget IN ('channel_day', 'channel_minute', 'campaign_minute')),
+  budget text COLLATE "C" NOT NULL CHECK (budget IN ('channel_day', 'channel_minute', 'campaign_minute', 'domain_minute')),
   key text COLLATE "C" NOT NULL,
   window_at timestamptz NOT NULL,
   used integer NOT NULL CHECK (used >= 0),
-  PRIMARY KEY (tenant_id, budget, key, window_at)
+  PRIMARY KEY (tenant_id, budget, window_at, key)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE entrestate.sender_usage IS 'Sends that count against daily limits and rates; a step that failed has given its own back. (B5)';
 COMMENT ON COLUMN entrestate.sender_usage.tenant_id IS 'Tenant.';
-COMMENT ON COLUMN entrestate.sender_usage.budget IS 'channel_day (a calendar day of the tenant), channel_minute or campaign_minute.';
-COMMENT ON COLUMN entrestate.sender_usage.key IS 'The channel, or the campaign''s id.';
+COMMENT ON COLUMN entrestate.sender_usage.budget IS 'channel_day (a calendar day of the tenant), channel_minute, campaign_minute or domain_minute. Minutes are forgotten after two days (upkeep).';
+COMMENT ON COLUMN entrestate.sender_usage.key IS 'The channel, the campaign''s id, or the domain.';
 COMMENT ON COLUMN entrestate.sender_usage.window_at IS 'When the day or minute begins.';
 COMMENT ON COLUMN entrestate.sender_usage.used IS 'Sends admitted in it.';
 

@@ -70,10 +70,12 @@ CREATE TABLE entrestate.tenant_channels (
   paused_reason text,
   daily_limit integer CHECK (daily_limit > 0),
   per_minute integer CHECK (per_minute > 0),
+  domain_per_minute integer CHECK (domain_per_minute > 0),
   warmup integer[] CHECK (cardinality(warmup) BETWEEN 1 AND 100) CHECK (0 < ALL (warmup)),
   warmup_from date,
   consent_required boolean NOT NULL DEFAULT false,
-  PRIMARY KEY (tenant_id, channel)
+  PRIMARY KEY (tenant_id, channel),
+  CHECK (channel = 'email' OR domain_per_minute IS NULL)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE entrestate.tenant_channels IS 'The channel toggles: new tenants start with every channel off. (C10)';
 COMMENT ON COLUMN entrestate.tenant_channels.tenant_id IS 'Tenant.';
@@ -83,6 +85,7 @@ COMMENT ON COLUMN entrestate.tenant_channels.paused_at IS 'Since when the channe
 COMMENT ON COLUMN entrestate.tenant_channels.paused_reason IS 'Why it is paused.';
 COMMENT ON COLUMN entrestate.tenant_channels.daily_limit IS 'Sends per calendar day of the tenant; NULL: no limit of its own.';
 COMMENT ON COLUMN entrestate.tenant_channels.per_minute IS 'Sends per minute; NULL: no rate of its own.';
+COMMENT ON COLUMN entrestate.tenant_channels.domain_per_minute IS 'Emails per minute to addresses of one domain; NULL: no such rate.';
 COMMENT ON COLUMN entrestate.tenant_channels.warmup IS 'Warm-up curve: the most sends of its first, second, ... day; NULL: none.';
 COMMENT ON COLUMN entrestate.tenant_channels.warmup_from IS 'First day of the warm-up.';
 COMMENT ON COLUMN entrestate.tenant_channels.consent_required IS 'Whether a lead must have granted consent (no_consent); one that withdrew it is never written to.';

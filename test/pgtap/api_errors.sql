@@ -1039,6 +1039,8 @@ INSERT INTO expected (state, call, message, hint, prepare) VALUES
   ('00000', $$SELECT entrestate.channel_limits_set('email')$$, '', '', NULL),
   ('22023', $$SELECT entrestate.channel_limits_set('email', -1)$$, 'daily_limit is below 0', '0 takes the limit away.', NULL),
   ('22023', $$SELECT entrestate.channel_limits_set('email', per_minute => -1)$$, 'per_minute is below 0', '0 takes the rate away.', NULL),
+  ('22023', $$SELECT entrestate.channel_limits_set('email', domain_per_minute => -1)$$, 'domain_per_minute is below 0', '0 takes the rate away.', NULL),
+  ('22023', $$SELECT entrestate.channel_limits_set('sms', domain_per_minute => 1)$$, 'domain_per_minute is of emails only', '', NULL),
   ('22023', $$SELECT entrestate.channel_limits_set('email', warmup => '{0}')$$, 'warmup is not the sends of 1 to 100 days', 'Write for example {50,100,200,400}: the most sends of its first, second, … day; {} takes it away.', NULL),
   ('22023', $$SELECT entrestate.channel_limits_set('email', warmup => '{1,-1}')$$, 'warmup is not the sends of 1 to 100 days', 'Write for example {50,100,200,400}: the most sends of its first, second, … day; {} takes it away.', NULL),
   ('22023', $$SELECT entrestate.channel_limits_set('email', warmup => '{1,NULL}')$$, 'warmup is not the sends of 1 to 100 days', 'Write for example {50,100,200,400}: the most sends of its first, second, … day; {} takes it away.', NULL),

@@ -543,6 +543,30 @@ SELECT is(concat_ws(' ', flow.process('min'), flow.process('min', '2026-01-05T15
 SELECT is(pg_temp.held('min'), '0 rate_limited 05T15:00', 'rate_limited');
 SELECT is(concat_ws(' ', flow.process('min', '2026-01-05T15:01:00Z'), flow.process('min', '2026-01-05T15:02:00Z'), flow.process('min', '2026-01-05T15:03:00Z')), '2 1 0', 'minute by minute');
 SELECT is((SELECT string_agg(u.used::text, ' ' ORDER BY u.window_at) FROM entrestate.sender_usage u JOIN flow.tenant t ON t.tenant = u.tenant_id WHERE t.name = 'min' AND u.budget = 'channel_minute'), '2 2 1', 'usage');
+-- "domain rate": twenty of one domain stand before four of another; addresses are of the domain that they end with
+DO $$ BEGIN
+  PERFORM flow.at('2026-01-05T15:00:30Z'), flow.make('dom', '{email 0,sms 30 days}'), flow.enter('dom'), entrestate.channel_limits_set('email', domain_per_minute => 3);
+  PERFORM flow.lead('dom', 'a' || n, format('a%s@big.example', n)) FROM generate_series(1, 20) n;
+  PERFORM flow.at('2026-01-05T15:00:31Z'), flow.lead('dom', 'b' || n, format('b%s@Small.example', n)) FROM generate_series(1, 4) n;
+END $$;
+CREATE FUNCTION pg_temp.domains() RETURNS text LANGUAGE sql VOLATILE AS $$
+  SELECT concat_ws(', ', (SELECT string_agg(format('%s %s', u.key, u.used), ' ' ORDER BY u.window_at, u.key) FROM entrestate.sender_usage u JOIN flow.tenant t ON t.tenant = u.tenant_id
+      WHERE t.name = 'dom' AND u.budget = 'domain_minute' AND u.window_at = date_trunc('minute', entrestate.clock_now())),
+    (SELECT string_agg(format('%s waits %s', coalesce(d.domain, '-'), d.n), ' ' ORDER BY d.domain) FROM (SELECT d.domain, sum(cardinality(d.leads)) AS n FROM entrestate.sender_due d
+      JOIN flow.tenant t ON t.tenant = d.tenant_id WHERE t.name = 'dom' AND d.due_at <= entrestate.clock_now() GROUP BY 1) d)) $$;
+SELECT is(flow.process('dom', '2026-01-05T15:00:40Z', 5), 6, '"domain rate": three of each, in batches of five');
+SELECT is(pg_temp.domains(), 'big.example 3 small.example 3, big.example waits 17 small.example waits 1', 'usage; who is put back waits under its domain');
+SELECT is(flow.process('dom', '2026-01-05T15:00:59Z', 5), 0, 'no more in this minute');
+SELECT is((SELECT concat_ws(' ', x.gate, x.decision, x.reason) FROM flow.enter('dom'), entrestate.sender_explain(pg_temp.campaign('dom'), flow.id('dom', 'a19')) x WHERE x.decides), '16 hold rate_limited', 'and sender_explain() says why');
+SELECT is(concat_ws(' ', flow.process('dom', '2026-01-05T15:01:00Z', 5), flow.process('dom', '2026-01-05T15:02:00Z', 100), pg_temp.domains()), '4 3 big.example 3, big.example waits 11', 'minute by minute, oldest first');
+SELECT is((SELECT count(*)::int FROM entrestate.sender_events e JOIN flow.tenant t ON t.tenant = e.tenant_id WHERE t.name = 'dom' AND e.run_seq = 2), 13, 'what waits writes nothing');
+SELECT entrestate.channel_limits_set('email', domain_per_minute => 0) FROM flow.enter('dom') \g /dev/null
+SELECT is(flow.process('dom', '2026-01-05T15:02:30Z'), 11, 'without the rate the rest goes out');
+SELECT throws_ok(format('SELECT entrestate.channel_limits_set(%s)', a), '22023', m, 'not ' || a) FROM flow.enter('dom'), (VALUES ('''email'', domain_per_minute => -1', 'domain_per_minute is below 0'), ('''sms'', domain_per_minute => 5', 'domain_per_minute is of emails only')) v(a, m);
+SELECT entrestate.sender_upkeep_tenant(t.tenant) FROM flow.at('2026-01-07T15:02:00Z'), flow.tenant t WHERE t.name = 'dom' \g /dev/null
+SELECT is((SELECT string_agg(u.budget || ' ' || u.key, ', ' ORDER BY u.budget, u.key) FROM entrestate.sender_usage u JOIN flow.tenant t ON t.tenant = u.tenant_id WHERE t.name = 'dom'),
+  'channel_day email, domain_minute big.example', 'upkeep forgets the minutes of two days ago');
+SELECT pg_temp.sound('a domain''s rate');
 -- "warm-up"
 DO $$ BEGIN
   PERFORM flow.at('2026-01-05T15:00:00Z'), flow.make('warm', '{email 0,sms 30 days}'), flow.enter('warm'), entrestate.channel_limits_set('email', warmup => '{1,2,4}');
