@@ -8,8 +8,8 @@
  *
  * Row security does not reach so deep.  So a lookup belongs to one tenant: it
  * passes over any row that is another one's, whatever the index says.  It is for
- * functions that run as the owner, and reads only; what is written goes
- * through SQL and its guards.
+ * functions that run as the owner, and reads and locks only; what is written
+ * goes through SQL and its guards.
  *
  * A lookup sees what the snapshot sees that it was given.  Relations and buffers
  * belong to the caller's resource owner: an error releases them.
@@ -19,6 +19,7 @@
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/lookup.h"
 #include "utils/builtins.h"
@@ -57,7 +58,9 @@ es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap, Oid index, 
 	for (int i = 0; i < nkeys; i++)
 		ScanKeyEntryInitialize(&l->keys[i], 0, keys[i].column, keys[i].strategy, InvalidOid,
 							   l->index->rd_indcollation[keys[i].column - 1], keys[i].function, (Datum) 0);
-	l->slot = table_slot_create(heap, NULL);
+	l->found = table_slot_create(heap, NULL);
+	l->locked = NULL;
+	l->row = l->found;
 	l->scan = ES_INDEX_BEGINSCAN(heap, l->index, snapshot, nkeys);
 }
 
@@ -88,14 +91,15 @@ begin_with(EsLookup *l, const Datum *keys)
 static bool
 go_on(EsLookup *l, ScanDirection direction)
 {
-	while (index_getnext_slot(l->scan, direction, l->slot))
+	l->row = l->found;
+	while (index_getnext_slot(l->scan, direction, l->row))
 	{
 		bool		isnull;
 		Datum		tenant;
 
 		/* our indexes have the whole key: nothing is left to be compared */
 		Assert(!l->scan->xs_recheck);
-		tenant = slot_getattr(l->slot, l->tenant_column, &isnull);
+		tenant = slot_getattr(l->row, l->tenant_column, &isnull);
 		if (!isnull && memcmp(DatumGetUUIDP(tenant), &l->tenant, UUID_LEN) == 0)
 			return true;
 	}
@@ -126,19 +130,49 @@ es_lookup_last(EsLookup *l, const Datum *keys)
 	return go_on(l, BackwardScanDirection);
 }
 
+/*
+ * es_lookup_lock locks the row FOR NO KEY UPDATE, unless somebody else has it or it
+ * is gone: false.  What is read of it then is what stands, whatever the snapshot;
+ * its keys must be columns that never change.
+ */
+bool
+es_lookup_lock(EsLookup *l)
+{
+	ItemPointerData at = l->row->tts_tid;
+	TM_FailureData failure;
+	bool		isnull;
+
+	if (l->locked == NULL)
+		l->locked = table_slot_create(l->heap, NULL);
+	if (table_tuple_lock(l->heap, &at, l->scan->xs_snapshot, l->locked, GetCurrentCommandId(false),
+						 LockTupleNoKeyExclusive, LockWaitSkip, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure) != TM_Ok)
+		return false;
+	l->row = l->locked;
+	return memcmp(DatumGetUUIDP(slot_getattr(l->row, l->tenant_column, &isnull)), &l->tenant, UUID_LEN) == 0;
+}
+
+/* es_lookup_at is where the row is. */
+ItemPointerData
+es_lookup_at(EsLookup *l)
+{
+	return l->row->tts_tid;
+}
+
 /* es_lookup_get returns a column of the row, by its place in the list; it lives
  * until the next row. */
 Datum
 es_lookup_get(EsLookup *l, int column, bool *isnull)
 {
-	return slot_getattr(l->slot, l->columns[column], isnull);
+	return slot_getattr(l->row, l->columns[column], isnull);
 }
 
 void
 es_lookup_end(EsLookup *l)
 {
 	index_endscan(l->scan);
-	ExecDropSingleTupleTableSlot(l->slot);
+	ExecDropSingleTupleTableSlot(l->found);
+	if (l->locked != NULL)
+		ExecDropSingleTupleTableSlot(l->locked);
 	index_close(l->index, NoLock);
 	table_close(l->heap, NoLock);
 }

@@ -30,7 +30,9 @@ typedef struct EsLookup
 	Relation	heap;
 	Relation	index;
 	IndexScanDesc scan;
-	TupleTableSlot *slot;
+	TupleTableSlot *found;
+	TupleTableSlot *locked;
+	TupleTableSlot *row;			/* one of them: what is read */
 	ScanKeyData keys[ES_LOOKUP_KEYS];
 	int			nkeys;
 	AttrNumber	tenant_column;
@@ -47,6 +49,8 @@ extern void es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *tab
 extern bool es_lookup_find(EsLookup *l, const Datum *keys);
 extern bool es_lookup_next(EsLookup *l);
 extern bool es_lookup_last(EsLookup *l, const Datum *keys);
+extern bool es_lookup_lock(EsLookup *l);
+extern ItemPointerData es_lookup_at(EsLookup *l);
 extern Datum es_lookup_get(EsLookup *l, int column, bool *isnull);
 extern bool es_lookup_is_set(EsLookup *l, int column);
 extern bool es_lookup_bool(EsLookup *l, int column);

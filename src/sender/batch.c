@@ -23,7 +23,7 @@ batch_init(Batch *b, const Tenant *t, TimestampTz now)
 	INT4OID, INT4OID, BOOLOID, INT2OID, TEXTOID, INT2OID};
 	static const Oid intents[] = {UUIDOID, UUIDOID, INT2OID, INT2OID, TEXTOID,
 	TEXTOID, UUIDOID, INT4OID, INT2OID, INT2OID, TEXTOID, TIMESTAMPTZOID};
-	static const Oid runs[] = {UUIDOID, UUIDOID, INT2OID, TEXTOID, TEXTOID,
+	static const Oid runs[] = {TIDOID, INT2OID, TEXTOID, TEXTOID,
 	TIMESTAMPTZOID, INT4OID, INT2OID, INT2OID, BOOLOID, BOOLOID, INT2OID, BOOLOID};
 	static const Oid actions[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID};
 	static const Oid tickets[] = {UUIDOID, UUIDOID, TEXTOID};
@@ -126,8 +126,7 @@ add_run(Batch *b, const Run *r, const char *status, const TimestampTz *next,
 	Rows	   *c = &b->runs;
 	bool		first = outcome || ended || next == NULL;	/* not a deferral */
 
-	rows_add(c, UUIDPGetDatum(&r->campaign->id), false);
-	rows_add(c, UUIDPGetDatum(&r->lead), false);
+	rows_add(c, PointerGetDatum(&r->at), false);
 	rows_add(c, Int16GetDatum(r->cursor), false);
 	rows_add(c, CStringGetTextDatum(status), false);
 	rows_add(c, CStringGetTextDatum(sender_mode_word(r->mode)), false);
@@ -424,10 +423,8 @@ batch_write(Batch *b)
 		" deferrals = u.deferrals,"
 		" last_outcome_at = CASE WHEN u.outcome THEN $2 ELSE r.last_outcome_at END,"
 		" ended_at = CASE WHEN u.ended THEN $2 END"
-		" FROM (SELECT v.*, x.ctid AS at FROM new_rows"
-		"   AS v(c, l, cursor, status, mode, next_at, seq, sent, reason, outcome, ended, deferrals, first)"
-		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_runs y WHERE y.tenant_id = $1"
-		"   AND y.campaign_id = v.c AND y.lead_id = v.l OFFSET 0) x OFFSET 0) u"
+		/* where it was read: whoever has its lead has the run */
+		" FROM new_rows AS u(at, cursor, status, mode, next_at, seq, sent, reason, outcome, ended, deferrals, first)"
 		" WHERE r.ctid = u.at AND r.tenant_id = $1",
 	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan actions = {

@@ -9,6 +9,7 @@
 #include "core/core.h"
 #include "core/columns.h"
 #include "core/rows.h"
+#include "storage/itemptr.h"
 #include "sender/sender.h"
 #include "sender/window.h"
 
@@ -111,6 +112,23 @@ typedef struct Queue
 	bool		looked_at;		/* something of it was decided */
 } Queue;
 
+/* A lead's row, of what decisions look at. */
+typedef struct LeadRow
+{
+	bool		read;
+	char	   *zone;			/* NULL: the tenant's */
+	bool		handoff_open;
+	bool		closed;
+	bool		merged;
+	bool		opted_out;
+	bool		complained;
+	bool		erased;
+	bool		hot;
+	TimestampTz handoff_at;		/* DT_NOBEGIN: never, as below */
+	TimestampTz replied_at;
+	TimestampTz whatsapp_at;
+} LeadRow;
+
 /* A run that is locked, with what its decision needs. */
 typedef struct Run
 {
@@ -119,6 +137,8 @@ typedef struct Run
 	pg_uuid_t	lead;
 	TimestampTz due_at;
 	bool		locked;
+	LeadRow		row;
+	ItemPointerData at;			/* where the run's row is */
 	bool		found;
 	bool		stale;			/* it does not wait for this any more */
 	bool		in_flight;		/* a message of it is on its way: a retry's */
@@ -206,6 +226,7 @@ extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, Times
 /* runs.c */
 extern const Text *text_of(const Run *r);
 extern void run_add_send(Run *r, TimestampTz at, SenderChannel channel);
+extern void lock_leads(const Tenant *t, Run *runs, int nruns);
 extern void load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
 

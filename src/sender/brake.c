@@ -39,11 +39,11 @@ sender_brake(PG_FUNCTION_ARGS)
 	static EsPlan read = {
 		"SELECT r.campaign_id, r.lead_id, r.next_at, r.version, r.cursor::int4, r.run_seq, r.attempt::int4,"
 		" r.sent_steps::int4, r.mode, k.brake_index::int4, k.policy_version, g.score, r.deferrals::int4,"
-		LEAD_FACTS("q.stop_on_reply")
+		LEAD_FACTS("q.stop_on_reply") ", r.at"
 		" FROM (SELECT DISTINCT v.id FROM unnest($2) AS v(id)) AS u(lead_id)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id OFFSET 0) l"
 		/* OFFSET 0: from the lead to its runs, never from the campaigns */
-		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id"
+		" CROSS JOIN LATERAL (SELECT *, x.ctid AS at FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.lead_id = u.lead_id"
 		"  AND x.status IN ('pending', 'running') OFFSET 0) r"
 		" JOIN entrestate.campaigns k ON k.tenant_id = $1 AND k.campaign_id = r.campaign_id"
 		" JOIN entrestate.sender_sequences q ON q.tenant_id = $1 AND q.campaign_id = r.campaign_id AND q.version = r.version"
@@ -89,6 +89,7 @@ sender_brake(PG_FUNCTION_ARGS)
 		r->score = int_at(i, 12);
 		r->deferrals = int_at(i, 13);
 		lead_facts_at(i, 14, &r->facts);
+		r->at = *(ItemPointer) DatumGetPointer(es_spi_get(i, 14 + LEAD_FACTS_COLUMNS, &isnull));
 	}
 
 	/*

@@ -187,16 +187,10 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 		"   AND y.version = u.v AND y.step = u.s AND y.due_at = u.at AND y.chunk = u.chunk OFFSET 0) x OFFSET 0) k"
 		" WHERE d.ctid = k.it AND d.tenant_id = $1",
 	6, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, INT2ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}, .generic = true};
-	static EsPlan lock = {
-		"SELECT d.no FROM unnest($2, $3) AS d(lead_id, no) CROSS JOIN LATERAL (SELECT FROM entrestate.leads x"
-		" WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id FOR NO KEY UPDATE SKIP LOCKED) l",
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
 	static const Oid queue_types[] = {UUIDOID, INT4OID, INT2OID, INT4OID};
 	static const Oid done_types[] = {UUIDOID, INT4OID, INT2OID, TIMESTAMPTZOID, INT8OID};
-	static const Oid lead_types[] = {UUIDOID, INT4OID};
 	Columns		q;
 	Columns		taken;
-	Columns		leads;
 	Datum		values[8];
 	Run		   *runs = palloc0(sizeof(Run) * batch);
 	Allowance	allowance;
@@ -205,7 +199,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	*n = 0;
 	columns_init(&q, lengthof(queue_types), queue_types);
 	columns_init(&taken, lengthof(done_types), done_types);
-	columns_init(&leads, lengthof(lead_types), lead_types);
 	for (int i = 0; i < nqueues; i++)
 	{
 		if (queues[i].held != REASON_NONE)
@@ -257,8 +250,6 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 			r->due_at = due_at;
 			r->lead = *DatumGetUUIDP(ids[k]);
 			r->variant = -1;
-			columns_add(&leads, 0, UUIDPGetDatum(&r->lead), false);
-			columns_add(&leads, 1, Int32GetDatum(*n), false);
 			(*n)++;
 			if (domain != NULL)
 				domain->claimed++;
@@ -274,9 +265,7 @@ claim(Batch *b, const Tenant *t, Queue *queues, int nqueues, int batch, int *n)
 	}
 	SPI_freetuptable(SPI_tuptable);
 	columns_run(&taken, &done, SPI_OK_DELETE, values[0]);
-	nrows = columns_run(&leads, &lock, SPI_OK_SELECT, values[0]);
-	for (int i = 0; i < nrows; i++)
-		runs[int_at(i, 1)].locked = true;
+	lock_leads(t, runs, *n);
 	load_runs(t, queues, nqueues, b->now, runs, *n);
 	return runs;
 }

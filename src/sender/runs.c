@@ -73,6 +73,10 @@ typedef struct Lookups
 	EsLookup	runs;			/* of a lead */
 } Lookups;
 
+/* The columns that read_lead() reads. */
+static const char *const lead_columns[] = {"time_zone", "handoff_open", "handoff_at", "status", "merged_into",
+"opted_out_at", "complained_at", "erasure_requested_at", "hot_at", "replied_at", "whatsapp_at", NULL};
+
 /* open_events opens the partitions of sender_events that reach into the time from
  * "since" to "now". */
 static void
@@ -119,8 +123,6 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	const pg_uuid_t *tenant = &t->id;
 	static const char *const run[] = {"version", "cursor", "run_seq", "attempt", "deferrals", "sent_steps",
 	"mode", "next_at", "status", "created_at", "first_due_at", "last_outcome_at", "stopped_by", NULL};
-	static const char *const lead[] = {"time_zone", "handoff_open", "handoff_at", "status", "merged_into",
-	"opted_out_at", "complained_at", "erasure_requested_at", "hot_at", "replied_at", "whatsapp_at", NULL};
 	static const char *const score[] = {"score", "last_signal_at", NULL};
 	static const char *const contact[] = {"address_norm", "unusable_reason", NULL};
 	static const char *const status[] = {"status", NULL};
@@ -131,7 +133,7 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	static const char *const nothing[] = {NULL};
 
 	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, es_lookup_by_uuids, run);
-	es_lookup_open(&l->lead, tenant, "leads", "leads_pkey", snapshot, 2, es_lookup_by_uuids, lead);
+	es_lookup_open(&l->lead, tenant, "leads", "leads_pkey", snapshot, 2, es_lookup_by_uuids, lead_columns);
 	es_lookup_open(&l->score, tenant, "lead_scores", "lead_scores_pkey", snapshot, 2, es_lookup_by_uuids, score);
 	es_lookup_open(&l->contact, tenant, "lead_contacts", "lead_contacts_primary", snapshot, 3, by_lead_and_word, contact);
 	es_lookup_open(&l->suppression, tenant, "suppressions", "suppressions_pkey", snapshot, 3, by_words, nothing);
@@ -184,6 +186,7 @@ find_run(Lookups *l, const pg_uuid_t *tenant, Run *r)
 
 	if (!es_lookup_find(x, key))
 		return false;
+	r->at = es_lookup_at(x);
 	r->version = es_lookup_int(x, 0);
 	r->cursor = es_lookup_short(x, 1);
 	r->run_seq = es_lookup_int(x, 2);
@@ -200,26 +203,77 @@ find_run(Lookups *l, const pg_uuid_t *tenant, Run *r)
 	return true;
 }
 
+static TimestampTz
+instant_or_never(EsLookup *x, int column)
+{
+	return es_lookup_is_set(x, column) ? es_lookup_instant(x, column) : DT_NOBEGIN;
+}
+
+static void
+read_lead(EsLookup *x, LeadRow *row)
+{
+	row->read = true;
+	row->zone = es_lookup_text(x, 0);
+	row->handoff_open = es_lookup_bool(x, 1);
+	row->handoff_at = instant_or_never(x, 2);
+	row->closed = es_lookup_is(x, 3, "booked") || es_lookup_is(x, 3, "lost");
+	row->merged = es_lookup_is_set(x, 4);
+	row->opted_out = es_lookup_is_set(x, 5);
+	row->complained = es_lookup_is_set(x, 6);
+	row->erased = es_lookup_is_set(x, 7);
+	row->hot = es_lookup_is_set(x, 8);
+	row->replied_at = instant_or_never(x, 9);
+	row->whatsapp_at = instant_or_never(x, 10);
+}
+
+/*
+ * lock_leads locks the runs' leads, those that nobody else has, and reads them as
+ * they stand: FOR NO KEY UPDATE, since a share lock would have to be raised to open
+ * a ticket, and two cannot raise theirs.
+ */
+void
+lock_leads(const Tenant *t, Run *runs, int nruns)
+{
+	EsLookup	lead;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	es_lookup_open(&lead, &t->id, "leads", "leads_pkey", GetActiveSnapshot(), 2, es_lookup_by_uuids, lead_columns);
+	for (int i = 0; i < nruns; i++)
+	{
+		Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(&runs[i].lead)};
+
+		runs[i].locked = es_lookup_find(&lead, key) && es_lookup_lock(&lead);
+		if (runs[i].locked)
+			read_lead(&lead, &runs[i].row);
+	}
+	es_lookup_end(&lead);
+	PopActiveSnapshot();
+}
+
 static void
 find_lead(Lookups *l, const Tenant *t, Datum channel, Datum kind, Run *r, TimestampTz now)
 {
 	Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(&r->lead), (Datum) 0};
-	EsLookup   *x = &l->lead;
+	LeadRow    *x = &r->row;
 	const Queue *q = r->queue;
 
-	if (!es_lookup_find(x, key))
-		elog(ERROR, "a run has no lead");
-	r->zone = es_lookup_text(x, 0);
-	r->facts.handoff = es_lookup_bool(x, 1) || (es_lookup_is_set(x, 2) && es_lookup_instant(x, 2) >= r->created_at);
-	r->facts.closed = es_lookup_is(x, 3, "booked") || es_lookup_is(x, 3, "lost");
-	r->facts.merged = es_lookup_is_set(x, 4);
-	r->facts.opted_out = es_lookup_is_set(x, 5);
-	r->facts.complained = es_lookup_is_set(x, 6);
-	r->facts.erased = es_lookup_is_set(x, 7);
-	r->facts.hot = es_lookup_is_set(x, 8);
-	r->facts.replied = q->stop_on_reply && es_lookup_is_set(x, 9) && es_lookup_instant(x, 9) >= r->created_at;
-	r->whatsapp_closed = q->ntexts > 0 && text_of(r)->free_text &&
-		!(es_lookup_is_set(x, 10) && es_lookup_instant(x, 10) > now - USECS_PER_DAY);
+	if (!x->read)
+	{
+		if (!es_lookup_find(&l->lead, key))
+			elog(ERROR, "a run has no lead");
+		read_lead(&l->lead, x);
+	}
+	r->zone = x->zone;
+	r->facts.handoff = x->handoff_open || x->handoff_at >= r->created_at;
+	r->facts.closed = x->closed;
+	r->facts.merged = x->merged;
+	r->facts.opted_out = x->opted_out;
+	r->facts.complained = x->complained;
+	r->facts.erased = x->erased;
+	r->facts.hot = x->hot;
+	r->facts.replied = q->stop_on_reply && x->replied_at >= r->created_at;
+	r->whatsapp_closed = q->ntexts > 0 && text_of(r)->free_text && x->whatsapp_at <= now - USECS_PER_DAY;
 
 	if (es_lookup_find(&l->score, key))
 	{
