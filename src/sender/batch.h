@@ -181,12 +181,14 @@ extern Campaign *load_campaigns(const Tenant *t, const pg_uuid_t *one, bool lock
 extern Queue *load_queues(const Tenant *t, Campaign *campaigns, int ncampaigns,
 						  const DueEntry *one, int *n);
 extern const Text *text_of(const Run *r);
+extern int	variant_of(const Run *r);
 extern void load_runs(const Tenant *t, Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
 extern TimestampTz opening_of(const WindowSet *const *windows, int n, pg_tz *zone, TimestampTz now);
 extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, TimestampTz now);
 
 /* batch.c */
+extern SenderEventType batch_suppression(SenderReason reason);
 extern void batch_init(Batch *b, const Tenant *t, TimestampTz now);
 extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
 						  const pg_uuid_t *lead, TimestampTz at);

@@ -473,7 +473,7 @@ text_of(const Run *r)
 }
 
 /* variant_of chooses one of the step's variants for a run; -1: it has none. */
-static int
+int
 variant_of(const Run *r)
 {
 	const Queue *q = r->queue;
