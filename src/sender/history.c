@@ -23,6 +23,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
+#define DAYS_1970 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
+
 /* read_rows is es_spi_run() for what only reads: under the caller's snapshot. */
 static int
 read_rows(EsPlan *p, Datum *values, const char *nulls)
@@ -593,6 +595,7 @@ typedef struct Load
 	Fact	   *facts;
 	int			nfacts;
 	int			room;
+	TimestampTz *ended_at;		/* in fact; infinity: not yet */
 	TimestampTz *suppressed_at; /* evidence of what ended a run: by lead, then reason */
 	int16	   *suppressed_by;
 	bool	   *closed;			/* it is now */
@@ -1012,13 +1015,24 @@ read_signals(Load *load, Datum *ids, TimestampTz lower, const TimestampTz *hot_a
 		l->merges = l->merges == NULL ? palloc(sizeof(Merged)) : repalloc(l->merges, sizeof(Merged) * (l->nmerges + 1));
 		f->number = l->nmerges;
 		f->flag = pending[i].hot;
-		read_merged(s, &pending[i].duplicate, pending[i].at, &l->merges[l->nmerges++]);
+		read_merged(s, &pending[i].duplicate, pending[i].at, &l->merges[l->nmerges]);
+		l->merges[l->nmerges++].at = pending[i].at;
 	}
 	/* of a lead whose signals are not kept any more, its row knows */
 	for (int i = 0; i < load->n; i++)
 		if (hot_at[i] != 0 && !latched[i] && !s->overrides.scores && !s->overrides.hot_threshold)
 			add_fact(load, i, FACT_HOT, hot_at[i]);
 	pfree(latched);
+}
+
+/* merged_in_after is when a lead was next merged into this one; otherwise none. */
+static TimestampTz
+merged_in_after(const SimLead *l, TimestampTz at, TimestampTz none)
+{
+	for (int i = 0; i < l->nmerges; i++)
+		if (l->merges[i].at > at)
+			return l->merges[i].at;
+	return none;
 }
 
 static void
@@ -1045,13 +1059,15 @@ read_tickets(Load *load, Datum *ids)
 
 		if (kind == TICKET_OWN && at < s->since)
 			kind = TICKET_STANDS;
-		if (kind != TICKET_OWN && load->suppressed_by[no] == REASON_HANDOFF && at <= load->suppressed_at[no])
+		/* one that did not end the run then came with the lead that it was opened for, by a merge */
+		if (kind != TICKET_OWN && at < load->ended_at[no] && (resolved == 0 || resolved > l->created_at))
 		{
-			/* one that did not end the run then came with the lead that it was opened for, by a merge */
-			if (at >= l->created_at)
-				at = load->suppressed_at[no];
-			load->handed[no] |= at == load->suppressed_at[no];
+			at = load->suppressed_by[no] == REASON_HANDOFF ? load->suppressed_at[no] : merged_in_after(l, at, DT_NOEND);
+			kind = TICKET_STANDS;
 		}
+		if (at == DT_NOEND)
+			continue;
+		load->handed[no] |= load->suppressed_by[no] == REASON_HANDOFF && at == load->suppressed_at[no];
 		add_fact(load, no, FACT_TICKET, at)->what = kind;
 		if (resolved != 0)
 			add_fact(load, no, FACT_RESOLVED, Max(resolved, at))->what = kind;
@@ -1066,31 +1082,33 @@ read_tickets(Load *load, Datum *ids)
 /*
  * read_contacts reads since when a lead can be reached, cannot any more, or is
  * not to be.  The addresses are those of now; one that was there before the
- * primary one stands for it, and a lead that was merged away has those of the
- * one that it is now.
+ * primary one stands for it.  Those of a lead that was merged away are the
+ * other one's now: the ones that came when it did are taken for its own.
  */
 static void
-read_contacts(Load *load, Datum *ids, Datum addresses_of)
+read_contacts(Load *load, Datum *ids, Columns *holders)
 {
 	static EsPlan plan = {
 		"SELECT d.no, k.no - 1, a.first_at, CASE WHEN a.unusable THEN coalesce(p.bounced_at, p.first_at, a.first_at) END, p.email_at, p.sms_at, p.whatsapp_at"
-		" FROM unnest($2, $3) AS d(lead_id, no) CROSS JOIN (VALUES (1, 'email'), (2, 'phone')) AS k(no, kind)"
-		" CROSS JOIN LATERAL (SELECT min(x.created_at) AS first_at, max(x.address_norm) FILTER (WHERE x.is_primary) AS address,"
-		"   bool_or(x.unusable_reason IS NOT NULL) FILTER (WHERE x.is_primary) AS unusable"
-		"  FROM entrestate.lead_contacts x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id AND x.kind = k.kind OFFSET 0) a"
+		" FROM unnest($2, $3, $4) AS d(lead_id, no, since) CROSS JOIN (VALUES (1, 'email'), (2, 'phone')) AS k(no, kind)"
+		" CROSS JOIN LATERAL (SELECT min(x.created_at) FILTER (WHERE d.since IS NULL OR x.is_it) AS first_at,"
+		"   max(x.address_norm) FILTER (WHERE x.is_it) AS address, bool_or(x.unusable_reason IS NOT NULL) FILTER (WHERE x.is_it) AS unusable"
+		"  FROM (SELECT y.*, CASE WHEN d.since IS NULL THEN y.is_primary ELSE row_number() OVER (ORDER BY"
+		"     greatest(y.created_at - d.since, d.since - y.created_at), y.address_norm) = 1 END AS is_it"
+		"   FROM entrestate.lead_contacts y WHERE y.tenant_id = $1 AND y.lead_id = d.lead_id AND y.kind = k.kind OFFSET 0) x OFFSET 0) a"
 		" CROSS JOIN LATERAL (SELECT min(x.created_at) AS first_at, min(x.created_at) FILTER (WHERE x.reason = 'hard_bounce') AS bounced_at,"
 		"   min(x.created_at) FILTER (WHERE x.channel = 'email') AS email_at, min(x.created_at) FILTER (WHERE x.channel = 'sms') AS sms_at,"
 		"   min(x.created_at) FILTER (WHERE x.channel = 'whatsapp') AS whatsapp_at"
 		"  FROM entrestate.suppressions x WHERE x.tenant_id = $1 AND x.address_norm = a.address"
 		"  AND x.channel = ANY (CASE k.no WHEN 1 THEN '{email}'::text[] ELSE '{sms,whatsapp}'::text[] END) OFFSET 0) p"
 		" WHERE a.first_at IS NOT NULL",
-	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
+	4, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}, .generic = true};
 	static EsPlan consents = {
 		"SELECT d.no, h.code::int4, c.recorded_at, c.status = 'granted' FROM unnest($2, $3) AS d(lead_id, no)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.lead_consents x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id OFFSET 0) c"
 		" JOIN entrestate.sender_channels() h ON h.name = c.channel ORDER BY d.no, c.recorded_at",
 	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
-	Datum		values[3] = {UUIDPGetDatum(&load->s->tenant_id), addresses_of, ids[1]};
+	Datum		values[4] = {UUIDPGetDatum(&load->s->tenant_id), columns_array(holders, 0), ids[1], columns_array(holders, 1)};
 	int			n = read_rows(&plan, values, NULL);
 
 	for (int i = 0; i < n; i++)
@@ -1231,6 +1249,18 @@ merged_away_at(Simulation *s, const pg_uuid_t *lead, const pg_uuid_t *into)
 	return at;
 }
 
+/* made_at is when a lead was made, by its id: created_at is that of the oldest of
+ * those that were merged into it. */
+static TimestampTz
+made_at(const pg_uuid_t *lead)
+{
+	int64		ms = 0;
+
+	for (int i = 0; i < 6; i++)
+		ms = ms << 8 | lead->data[i];
+	return (ms - (int64) DAYS_1970 * SECS_PER_DAY * 1000) * 1000;
+}
+
 /*
  * history_load reads the next leads, by their ids, that have or had a run in the
  * period, with all that happened to them until its end.  The result lives in the
@@ -1241,23 +1271,24 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 {
 	static EsPlan page = {
 		"SELECT r.lead_id, r.created_at, r.version, r.mode, l.time_zone, l.merged_into, l.status IN ('booked', 'lost'), l.opted_out_at,"
-		" l.complained_at, l.erasure_requested_at, l.whatsapp_at, l.hot_at, l.created_at"
+		" l.complained_at, l.erasure_requested_at, l.whatsapp_at, l.hot_at, l.created_at, r.ended_at"
 		" FROM (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = $1 AND x.campaign_id = $2 AND x.lead_id > $3"
 		"  AND x.created_at < $4 AND (x.ended_at IS NULL OR x.updated_at >= $5)"
 		"  ORDER BY x.tenant_id, x.campaign_id, x.lead_id LIMIT $6) r"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1 AND x.lead_id = r.lead_id OFFSET 0) l"
 		" ORDER BY r.lead_id",
 		6, {UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
-	static const Oid uuid[] = {UUIDOID};
+	static const Oid holder_types[] = {UUIDOID, TIMESTAMPTZOID};
 	Datum		values[6] = {UUIDPGetDatum(&s->tenant_id), UUIDPGetDatum(&s->campaign_id), UUIDPGetDatum(after),
 		TimestampTzGetDatum(Min(s->until, s->now + 1)), TimestampTzGetDatum(s->since), Int32GetDatum(most)};
 	Load		load = {.s = s};
 	TimestampTz lower_events = s->capped ? s->since - s->cap_span : s->since;
 	TimestampTz lower_signals = DT_NOEND;
 	TimestampTz *hot_at;
+	TimestampTz (*restrained)[3];
 	pg_uuid_t  *into;
 	bool	   *merged;
-	Columns		addresses;
+	Columns		holders;		/* of their addresses, and when those came */
 	Datum		ids[2];
 
 	load.n = *n = read_rows(&page, values, NULL);
@@ -1273,8 +1304,10 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	load.handed = palloc0(sizeof(bool) * load.n);
 	merged = palloc0(sizeof(bool) * load.n);
 	hot_at = palloc0(sizeof(TimestampTz) * load.n);
+	load.ended_at = palloc0(sizeof(TimestampTz) * load.n);
+	restrained = palloc0(sizeof(TimestampTz[3]) * load.n);
 	into = palloc0(sizeof(pg_uuid_t) * load.n);
-	columns_init(&addresses, 1, uuid);
+	columns_init(&holders, lengthof(holder_types), holder_types);
 	for (int i = 0; i < load.n; i++)
 	{
 		SimLead    *l = &load.leads[i];
@@ -1289,19 +1322,17 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 		into[i] = merged[i] ? *DatumGetUUIDP(es_spi_get(i, 6, &isnull)) : l->id;
 		l->merged = merged[i];
 		load.closed[i] = bool_at(i, 7);
-		if (!null_at(i, 8))
-			add_fact(&load, i, FACT_OPTED_OUT, instant_at(i, 8));
-		if (!null_at(i, 9))
-			add_fact(&load, i, FACT_COMPLAINED, instant_at(i, 9));
-		if (!null_at(i, 10))
-			add_fact(&load, i, FACT_ERASED, instant_at(i, 10));
+		for (int k = 0; k < 3; k++)
+			restrained[i][k] = instant_at(i, 8 + k);
+		load.ended_at[i] = null_at(i, 14) ? DT_NOEND : instant_at(i, 14);
 		if (!null_at(i, 11))
 			add_fact(&load, i, FACT_WHATSAPP, instant_at(i, 11))->other = instant_at(i, 11);
 		hot_at[i] = instant_at(i, 12);
 		l->other_threshold = PG_INT32_MAX;
 		lower_signals = Min(lower_signals, instant_at(i, 13));
 		lower_events = Min(lower_events, l->created_at);
-		columns_add(&addresses, 0, UUIDPGetDatum(&into[i]), false);
+		columns_add(&holders, 0, UUIDPGetDatum(&into[i]), false);
+		columns_add(&holders, 1, TimestampTzGetDatum(made_at(&l->id)), !merged[i]);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (s->documents)
@@ -1320,7 +1351,7 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	read_events(&load, ids, lower_events);
 	read_signals(&load, ids, lower_signals, hot_at);
 	read_tickets(&load, ids);
-	read_contacts(&load, ids, columns_array(&addresses, 0));
+	read_contacts(&load, ids, &holders);
 	if (s->documents)
 		read_documents(&load, ids);
 	if (s->other_thresholds)
@@ -1329,8 +1360,24 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	{
 		SimLead    *l = &load.leads[i];
 
+		/* opted out, complained, erased: what would have ended the run and did not came with a merge */
+		for (int k = 0; k < 3; k++)
+		{
+			TimestampTz at = restrained[i][k];
+
+			if (at == 0)
+				continue;
+			if (at < load.ended_at[i])
+				at = load.suppressed_by[i] == REASON_OPTED_OUT + k ? load.suppressed_at[i] : merged_in_after(l, at, DT_NOEND);
+			if (at != DT_NOEND)
+				add_fact(&load, i, FACT_OPTED_OUT + k, at);
+		}
 		if (load.closed[i])
-			add_fact(&load, i, FACT_CLOSED, closed_at(s, &l->id));
+		{
+			TimestampTz at = closed_at(s, &l->id);
+
+			add_fact(&load, i, FACT_CLOSED, at != 0 ? at : merged_in_after(l, s->since, 0));
+		}
 		if (l->merged)
 			add_fact(&load, i, FACT_MERGED, merged_away_at(s, &l->id, &into[i]));
 		l->merged = false;

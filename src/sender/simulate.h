@@ -117,6 +117,7 @@ typedef struct Signals
 /* A lead that was merged into another one, as it was then. */
 typedef struct Merged
 {
+	TimestampTz at;
 	Signals		signals;
 	SenderSend *sends;
 	int			nsends;
