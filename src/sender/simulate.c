@@ -923,8 +923,9 @@ typedef struct Entry
 {
 	TimestampTz at;
 	TimestampTz due;
-	SimLead    *lead;
+	int			queue;			/* version and step: the processor goes by them, too */
 	uint32		stamp;
+	SimLead    *lead;
 } Entry;
 
 typedef struct Heap
@@ -941,6 +942,8 @@ before(const Entry *a, const Entry *b)
 		return a->at < b->at;
 	if (a->due != b->due)
 		return a->due < b->due;
+	if (a->queue != b->queue)
+		return a->queue < b->queue;
 	return memcmp(&a->lead->id, &b->lead->id, UUID_LEN) < 0;
 }
 
@@ -994,7 +997,7 @@ schedule(Heap *h, SimLead *l)
 	if (waits)
 		l->waits = l->stamp;
 	if (at != DT_NOEND)
-		heap_push(h, (Entry) {at, l->next_at, l, l->stamp});
+		heap_push(h, (Entry) {at, l->next_at, l->version * 128 + l->cursor, l->stamp, l});
 }
 
 /*
@@ -1049,13 +1052,21 @@ run_together(Simulation *s, SimLead **leads, int *n, int nloads)
 
 			if (e.stamp != l->stamp)
 				continue;
-			advance(s, l);
+			/* what is due at the instant of a refresh comes after what waits for it */
+			if (at == refresh_at && l->wake_at == at && !(l->next_fact < l->nfacts && l->facts[l->next_fact].at == at))
+			{
+				l->wake_at = DT_NOEND;
+				l->waits = l->stamp;
+			}
+			else
+				advance(s, l);
 			schedule(&heap, l);
 			if (l->waits == l->stamp)
 			{
 				const Version *v = version_of(s, l->version);
 
-				heap_push(&waiting[v->steps[l->cursor].queue->channel], (Entry) {l->next_at, l->next_at, l, l->stamp});
+				heap_push(&waiting[v->steps[Min(l->cursor, v->nsteps)].queue->channel],
+						  (Entry) {l->next_at, l->next_at, l->version * 128 + l->cursor, l->stamp, l});
 				if (refresh_at == DT_NOEND)
 					refresh_at = refresh_after(s, at);
 			}
@@ -1066,16 +1077,16 @@ run_together(Simulation *s, SimLead **leads, int *n, int nloads)
 		blocked = 0;
 		for (;;)
 		{
-			int			k = CHANNEL_NONE;
+			int			k = -1;
 			Entry		e;
 			SimLead    *l;
 
 			/* the oldest of those whose channel has something left */
-			for (int c = CHANNEL_EMAIL; c <= CHANNEL_WHATSAPP; c++)
+			for (int c = CHANNEL_NONE; c <= CHANNEL_WHATSAPP; c++)
 				if (!(blocked & 1 << c) && waiting[c].n > 0 &&
-					(k == CHANNEL_NONE || before(&waiting[c].entries[0], &waiting[k].entries[0])))
+					(k < 0 || before(&waiting[c].entries[0], &waiting[k].entries[0])))
 					k = c;
-			if (k == CHANNEL_NONE)
+			if (k < 0)
 				break;
 			e = heap_pop(&waiting[k]);
 			l = e.lead;

@@ -16,6 +16,7 @@ DECLARE
   act flow.script;
   reported timestamptz;
   due timestamptz;
+  freed timestamptz;
   next timestamptz;
 BEGIN
   LOOP
@@ -24,7 +25,13 @@ BEGIN
     -- what was due before waits for something else
     SELECT min(r.next_at) INTO due FROM entrestate.sender_runs r WHERE r.tenant_id = t AND r.status IN ('pending', 'running')
       AND r.next_at < upto AND r.next_at > entrestate.clock_now() AND NOT r.awaiting_go_live;
-    next := least(act.at, reported, due);
+    -- what a limit or a rate holds goes on with the next day or minute
+    SELECT min(v.at) INTO freed FROM entrestate.sender_holds h JOIN entrestate.sender_reasons() x ON x.code = h.reason
+    JOIN entrestate.tenants z ON z.tenant_id = t
+    CROSS JOIN LATERAL (SELECT CASE x.name WHEN 'daily_limit' THEN date_trunc('day', date_trunc('day', entrestate.clock_now(), z.time_zone) + interval '36 hours', z.time_zone)
+      WHEN 'rate_limited' THEN date_trunc('minute', entrestate.clock_now()) + interval '1 minute' END AS at) v
+    WHERE h.tenant_id = t AND v.at < upto;
+    next := least(act.at, reported, due, freed);
     EXIT WHEN next IS NULL;
     PERFORM flow.at(next);
     IF act.at = next THEN
@@ -80,11 +87,11 @@ BEGIN
 END
 $$;
 CREATE FUNCTION flow.campaign(name text) RETURNS uuid LANGUAGE sql STABLE AS $$ SELECT t.campaign FROM flow.tenant t WHERE t.name = $1 $$;
--- A script's leads: l1, l2, … of a tenant, one every so often.
-CREATE FUNCTION flow.arrive(tenant text, n integer, since timestamptz, every interval) RETURNS void LANGUAGE sql AS $$
+-- A script's leads: l1, l2, … of a tenant, one every so often; most with both addresses, unless all have.
+CREATE FUNCTION flow.arrive(tenant text, n integer, since timestamptz, every interval, whole boolean DEFAULT false) RETURNS void LANGUAGE sql AS $$
   INSERT INTO flow.script (tenant, at, statement)
   SELECT arrive.tenant, since + i * every, format('SELECT flow.lead(%L, %L%s)', arrive.tenant, 'l' || i,
-    CASE i % 7 WHEN 0 THEN ', email => NULL' WHEN 1 THEN ', phone => NULL' WHEN 2 THEN $z$, zone => 'Asia/Dubai'$z$ ELSE '' END)
+    CASE CASE WHEN whole THEN 3 ELSE i % 7 END WHEN 0 THEN ', email => NULL' WHEN 1 THEN ', phone => NULL' WHEN 2 THEN $z$, zone => 'Asia/Dubai'$z$ ELSE '' END)
   FROM generate_series(1, n) i
 $$;
 
@@ -149,4 +156,69 @@ SELECT is(flow.differs('three weeks', flow.campaign('weeks'), '2026-01-05T00:00:
 SELECT is(flow.differs('second campaign', flow.campaign('weeks2'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z'), NULL, 'and of the other campaign');
 SELECT is(flow.differs('from the middle', flow.campaign('weeks'), at, least(at + interval '5 days 3 hours', timestamptz '2026-01-27T00:00:00Z')), NULL, 'from ' || at)
 FROM generate_series(timestamptz '2026-01-05T16:00:00Z', '2026-01-24T00:00:00Z', '17 hours 13 minutes') at;
+
+-- ---------------------------------------------------------------- guards, an exit, fields, free text, variants, a rehearsal, an upgrade
+SELECT flow.at('2026-02-02T10:00:00Z'), flow.make('rules', '{email 0}', 'sandbox', 'Europe/Berlin') \g /dev/null
+DO $$
+DECLARE
+  c uuid := flow.campaign('rules');
+  m uuid := (SELECT t.email FROM flow.tenant t WHERE t.name = 'rules');
+  f uuid;
+  w uuid;
+BEGIN
+  PERFORM flow.enter('rules');
+  f := entrestate.template_create('f', 'email', 'To {{lead.company}} of {{attribution.utm.source|somewhere}}.', 'Hello {{lead.first_name}}');
+  w := entrestate.template_create('w', 'whatsapp', 'Shall we talk?', free_text => true);
+  PERFORM entrestate.template_status_set(f, 1, 'approved'), entrestate.template_status_set(w, 1, 'approved'), entrestate.channel_set('whatsapp', true);
+  PERFORM entrestate.sandbox_set(3, '{"open": 0.8, "click": 0.6, "reply": 0.02, "chat": 0.2, "resubmission": 0.1, "call_request": 0, "opt_out": 0.02, "hard_bounce": 0.05}');
+  CREATE TABLE flow.steps AS SELECT jsonb_build_array(
+    jsonb_build_object('channel', 'email', 'delay', '1 hour', 'variants', jsonb_build_array(jsonb_build_object('template', m, 'weight', 2), jsonb_build_object('template', f, 'weight', 1))),
+    jsonb_build_object('channel', 'email', 'template', m, 'delay', '1 day', 'guard', '$.steps[0].outcome == "sent" && $.steps[0].opened == true && $.lead.direction != "NOISE"'),
+    jsonb_build_object('channel', 'whatsapp', 'template', w, 'delay', '12 hours'),
+    jsonb_build_object('channel', 'email', 'template', f, 'delay', '1 day', 'guard', '$.run.sent_steps > 0 && $.now - $.run.created_at > 86400 && $.lead.score >= 1'),
+    jsonb_build_object('channel', 'sms', 'template', (SELECT t.sms FROM flow.tenant t WHERE t.name = 'rules'), 'delay', '2 days', 'guard', '$.nothing > 1')) AS steps;
+  PERFORM entrestate.sequence_create(c, (SELECT v.steps FROM flow.steps v), exit_predicate => '$.lead.score >= 7 && $.steps[0].clicked == true && $.run.cursor > 1'), entrestate.sequence_publish(c, 2);
+  PERFORM entrestate.campaign_rehearse(c);
+  PERFORM flow.arrive('rules', 50, '2026-02-02T10:00:00Z', '111 minutes');
+  INSERT INTO flow.script (tenant, at, statement)
+  SELECT 'rules', timestamptz '2026-02-02T10:00:05Z' + i * interval '111 minutes', format('SELECT entrestate.lead_update(flow.id(''rules'', ''l%s''), company => ''Acme'')', i) FROM generate_series(1, 50, 2) i;
+  INSERT INTO flow.script (tenant, at, statement)
+  SELECT 'rules', timestamptz '2026-02-05T07:00:05Z' + i * interval '3 hours', format('SELECT entrestate.delivery_report(NULL, flow.id(''rules'', ''l%s''), NULL, NULL, ''inbound'', NULL, ''{"channel": "whatsapp", "subject": "Out of office"}'')', i) FROM generate_series(1, 17) i;
+  INSERT INTO flow.script (tenant, at, statement) VALUES
+    ('rules', '2026-02-04T18:00:01Z', format('SELECT entrestate.campaign_go_live(%L, ''all'', per_minute => 3)', c)),
+    ('rules', '2026-02-08T12:00:01Z', format('SELECT entrestate.sequence_create(%1$L, (SELECT v.steps - 4 - 3 FROM flow.steps v), exit_predicate => ''$.lead.score > 15''), entrestate.sequence_publish(%1$L, 3), entrestate.sender_upgrade(%1$L, 3)', c));
+END
+$$;
+SELECT flow.live('rules', '2026-02-16T00:00:00Z') \g /dev/null
+SELECT is(flow.differs('rules', flow.campaign('rules'), '2026-02-02T00:00:00Z', '2026-02-16T00:00:00Z'), NULL, 'rules, with {}: what happened');
+SELECT is(flow.differs('rules from the middle', flow.campaign('rules'), at, least(at + interval '4 days', timestamptz '2026-02-16T00:00:00Z')), NULL, 'rules from ' || at)
+FROM generate_series(timestamptz '2026-02-03T16:00:00Z', '2026-02-15T00:00:00Z', '17 hours 13 minutes') at;
+SELECT set_has(format($$SELECT x.name FROM entrestate.sender_events e JOIN entrestate.sender_reasons() x ON x.code = e.reason WHERE e.campaign_id = %L$$, flow.campaign('rules')),
+  $$VALUES ('guard_false'), ('guard_error'), ('missing_field'), ('whatsapp_window'), ('goal_reached'), ('dry_run'), ('missing_email')$$, 'there was something of each');
+SELECT set_has(format($$SELECT y.name FROM entrestate.sender_events e JOIN entrestate.sender_event_types() y ON y.code = e.type WHERE e.campaign_id = %L$$, flow.campaign('rules')),
+  $$VALUES ('sender.run.restarted'), ('sender.run.upgraded'), ('sender.step.sent'), ('sender.step.simulated')$$, 'and of these');
+
+-- ---------------------------------------------------------------- limits and rates: all leads in one order
+SELECT flow.at('2026-03-02T10:00:00Z'), flow.make('limits', '{email 0,email 1 day,email 12 hours}') \g /dev/null
+DO $$
+BEGIN
+  PERFORM flow.enter('limits'), entrestate.sandbox_set(5, '{"refusal": 0, "open": 0, "click": 0, "reply": 0, "chat": 0, "resubmission": 0, "call_request": 0, "opt_out": 0, "hard_bounce": 0, "complaint": 0}'), entrestate.channel_limits_set('email', daily_limit => 9, warmup => '{4,6}');
+  PERFORM flow.arrive('limits', 30, '2026-03-02T10:00:00Z', '61 minutes', true);
+END
+$$;
+SELECT flow.live('limits', '2026-03-15T00:00:00Z') \g /dev/null
+SELECT is(flow.differs('daily limit', flow.campaign('limits'), '2026-03-02T00:00:00Z', '2026-03-15T00:00:00Z'), NULL, 'a daily limit and a warm-up, with {}: what happened');
+SELECT is(flow.differs('daily limit from the middle', flow.campaign('limits'), '2026-03-05T15:30:00Z', '2026-03-15T00:00:00Z'), NULL, 'and from the middle of a day');
+SELECT flow.at('2026-03-16T10:00:00Z'), flow.make('rates', '{email 0,sms 1 hour,email 1 day}') \g /dev/null
+DO $$
+BEGIN
+  PERFORM flow.enter('rates'), entrestate.channel_limits_set('email', per_minute => 2), entrestate.channel_limits_set('sms', per_minute => 3);
+  PERFORM entrestate.campaign_status_set(flow.campaign('rates'), 'paused', 'x'), entrestate.campaign_resume(flow.campaign('rates'), per_minute => 4);
+  PERFORM flow.arrive('rates', 40, '2026-03-16T10:00:00Z', '7 seconds', true);
+END
+$$;
+SELECT flow.live('rates', '2026-03-18T00:00:00Z') \g /dev/null
+SELECT is(flow.differs('rates', flow.campaign('rates'), '2026-03-16T00:00:00Z', '2026-03-18T00:00:00Z'), NULL, 'rates a minute of channels and campaign, with {}: what happened');
 SELECT * FROM flow.compared;
+SELECT * FROM finish();
+ROLLBACK;
