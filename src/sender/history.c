@@ -195,7 +195,7 @@ read_policies(Simulation *s)
 	4, {UUIDOID, UUIDOID, JSONBOID, TIMESTAMPTZOID}, .generic = true};
 	static const char *const states[] = {"draft", "active", "paused", "completed", "archived"};
 	Datum		values[4] = {UUIDPGetDatum(&s->tenant_id), UUIDPGetDatum(&s->campaign_id), s->given,
-	TimestampTzGetDatum(Max(s->until, s->now))};
+	TimestampTzGetDatum(Max(s->until, s->now + 1))};
 	int			n;
 
 	s->npolicies = read_rows(&plan, values, NULL);
@@ -345,6 +345,8 @@ read_versions(Simulation *s)
 			}
 			x = &v->steps[step];
 			x->queue = q;
+			if (q->channel != CHANNEL_NONE)
+				s->kinds[q->channel == CHANNEL_EMAIL ? 0 : 1] = true;
 			if (s->overrides.stop_on_reply >= 0)
 				q->stop_on_reply = s->overrides.stop_on_reply;
 			if (step < s->overrides.ndelays && s->overrides.delays[step] != NULL && q->delay != NULL)
@@ -680,17 +682,17 @@ resumed_at(const Simulation *s, TimestampTz at)
 static void
 read_events(Load *load, Datum *ids, TimestampTz lower)
 {
+	/* in the order of the key, which no other index has */
 	static EsPlan plan = {
 		"SELECT d.no, e.campaign_id = $2, e.recorded_at, e.type::int4, e.step::int4, e.reason::int4, e.channel::int4, e.next_at, e.mode::int4,"
 		" e.sequence_version, coalesce(e.attempt, 0)::int4, e.run_seq IS NOT NULL, e.decided_at"
 		" FROM unnest($3, $4) AS d(lead_id, no)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_events x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id"
-		"  AND x.recorded_at >= $5 AND x.recorded_at < $6 OFFSET 0) e"
-		" WHERE e.campaign_id = $2 AND e.run_seq IS NOT NULL"
-		"   AND (e.recorded_at < $7 OR e.type IN (1, 3, 4, 5, 6, 12, 15, 16) OR e.attempt > 0 OR e.type = 11 AND e.reason = 40)"
-		"  OR e.type BETWEEN 20 AND 28"
-		"  OR $8 AND e.type IN (10, 13, 15) AND e.recorded_at > $9 AND (e.campaign_id <> $2 OR e.recorded_at < $7)"
-		"  OR $10 AND e.type BETWEEN 40 AND 44"
+		"  AND x.recorded_at >= $5 AND x.recorded_at < $6 AND (x.campaign_id = $2 AND x.run_seq IS NOT NULL"
+		"    AND (x.recorded_at < $7 OR x.type IN (1, 3, 4, 5, 6, 12, 15, 16) OR x.attempt > 0 OR x.type = 11 AND x.reason = 40)"
+		"   OR x.type BETWEEN 20 AND 28"
+		"   OR $8 AND x.type IN (10, 13, 15) AND x.recorded_at > $9 AND (x.campaign_id <> $2 OR x.recorded_at < $7)"
+		"   OR $10 AND x.type BETWEEN 40 AND 44) ORDER BY x.recorded_at, x.id OFFSET 0) e"
 		" ORDER BY d.no, e.recorded_at, e.id",
 		10, {UUIDOID, UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, TIMESTAMPTZOID,
 		BOOLOID}, .generic = true};
@@ -762,6 +764,8 @@ read_events(Load *load, Datum *ids, TimestampTz lower)
 			{
 				load->suppressed_at[no] = at;
 				load->suppressed_by[no] = reason;
+				l->ended_at = at;
+				l->ended_by = reason;
 			}
 		}
 		if (!ours)
@@ -882,8 +886,8 @@ static EsPlan signals_plan = {
 	"SELECT d.no, g.recorded_at, g.occurred_at, g.kind::int4, g.hot, CASE WHEN g.kind = 31 THEN g.reference::uuid END"
 	" FROM unnest($2, $3) AS d(lead_id, no)"
 	" CROSS JOIN LATERAL (SELECT * FROM entrestate.intent_signals x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id"
-	"  AND x.recorded_at >= $4 AND x.recorded_at < $5 OFFSET 0) g"
-	" WHERE g.counted OR g.kind >= 30 ORDER BY d.no, g.recorded_at, g.signal_no",
+	"  AND x.recorded_at >= $4 AND x.recorded_at < $5 AND (x.counted OR x.kind >= 30) OFFSET 0) g"
+	" ORDER BY d.no, g.recorded_at, g.signal_no",
 5, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, .generic = true};
 
 /* take_signals makes facts of the rows of signals_plan; returns the merges. */
@@ -1086,44 +1090,69 @@ read_tickets(Load *load, Datum *ids)
  * other one's now: the ones that came when it did are taken for its own.
  */
 static void
-read_contacts(Load *load, Datum *ids, Columns *holders)
+read_contacts(Load *load, Datum *ids, Columns *holders, Columns *others)
 {
-	static EsPlan plan = {
-		"SELECT d.no, k.no - 1, a.first_at, CASE WHEN a.unusable THEN coalesce(p.bounced_at, p.first_at, a.first_at) END, p.email_at, p.sms_at, p.whatsapp_at"
-		" FROM unnest($2, $3, $4) AS d(lead_id, no, since) CROSS JOIN (VALUES (1, 'email'), (2, 'phone')) AS k(no, kind)"
-		" CROSS JOIN LATERAL (SELECT min(x.created_at) FILTER (WHERE d.since IS NULL OR x.is_it) AS first_at,"
-		"   max(x.address_norm) FILTER (WHERE x.is_it) AS address, bool_or(x.unusable_reason IS NOT NULL) FILTER (WHERE x.is_it) AS unusable"
-		"  FROM (SELECT y.*, CASE WHEN d.since IS NULL THEN y.is_primary ELSE row_number() OVER (ORDER BY"
-		"     greatest(y.created_at - d.since, d.since - y.created_at), y.address_norm) = 1 END AS is_it"
-		"   FROM entrestate.lead_contacts y WHERE y.tenant_id = $1 AND y.lead_id = d.lead_id AND y.kind = k.kind OFFSET 0) x OFFSET 0) a"
-		" CROSS JOIN LATERAL (SELECT min(x.created_at) AS first_at, min(x.created_at) FILTER (WHERE x.reason = 'hard_bounce') AS bounced_at,"
-		"   min(x.created_at) FILTER (WHERE x.channel = 'email') AS email_at, min(x.created_at) FILTER (WHERE x.channel = 'sms') AS sms_at,"
-		"   min(x.created_at) FILTER (WHERE x.channel = 'whatsapp') AS whatsapp_at"
-		"  FROM entrestate.suppressions x WHERE x.tenant_id = $1 AND x.address_norm = a.address"
-		"  AND x.channel = ANY (CASE k.no WHEN 1 THEN '{email}'::text[] ELSE '{sms,whatsapp}'::text[] END) OFFSET 0) p"
-		" WHERE a.first_at IS NOT NULL",
-	4, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}, .generic = true};
+#define CONTACTS(of, which) \
+		"SELECT d.no, k.no, a.first_at, CASE WHEN a.unusable THEN coalesce(p.bounced_at, p.first_at, a.first_at) END, p.email_at, p.sms_at, p.whatsapp_at" \
+		" FROM unnest($2, $3, $4) AS d(lead_id, no, since) CROSS JOIN unnest($5, $6) AS k(no, kind)" \
+		" CROSS JOIN LATERAL (SELECT min(x.created_at) AS first_at, max(x.address_norm) FILTER (WHERE " which ") AS address," \
+		"   bool_or(x.unusable_reason IS NOT NULL) FILTER (WHERE " which ") AS unusable FROM " of " OFFSET 0) a" \
+		" CROSS JOIN LATERAL (SELECT min(x.created_at) AS first_at, min(x.created_at) FILTER (WHERE x.reason = 'hard_bounce') AS bounced_at," \
+		"   min(x.created_at) FILTER (WHERE x.channel = 'email') AS email_at, min(x.created_at) FILTER (WHERE x.channel = 'sms') AS sms_at," \
+		"   min(x.created_at) FILTER (WHERE x.channel = 'whatsapp') AS whatsapp_at" \
+		"  FROM entrestate.suppressions x WHERE x.tenant_id = $1 AND x.address_norm = a.address" \
+		"  AND x.channel = ANY (CASE k.no WHEN 0 THEN '{email}'::text[] ELSE '{sms,whatsapp}'::text[] END) OFFSET 0) p" \
+		" WHERE a.first_at IS NOT NULL", \
+	6, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, TEXTARRAYOID}, .generic = true
+#define OF_LEAD "entrestate.lead_contacts x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id AND x.kind = k.kind"
+	static EsPlan plan = {CONTACTS(OF_LEAD, "x.is_primary")};
+	static EsPlan merged = {
+		CONTACTS("(SELECT x.* FROM " OF_LEAD " ORDER BY greatest(x.created_at - d.since, d.since - x.created_at), x.address_norm LIMIT 1) x", "true")};
+#undef OF_LEAD
+#undef CONTACTS
 	static EsPlan consents = {
 		"SELECT d.no, h.code::int4, c.recorded_at, c.status = 'granted' FROM unnest($2, $3) AS d(lead_id, no)"
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.lead_consents x WHERE x.tenant_id = $1 AND x.lead_id = d.lead_id OFFSET 0) c"
 		" JOIN entrestate.sender_channels() h ON h.name = c.channel ORDER BY d.no, c.recorded_at",
 	3, {UUIDOID, UUIDARRAYOID, INT4ARRAYOID}, .generic = true};
-	Datum		values[4] = {UUIDPGetDatum(&load->s->tenant_id), columns_array(holders, 0), ids[1], columns_array(holders, 1)};
-	int			n = read_rows(&plan, values, NULL);
+	static const Oid kind_types[] = {INT4OID, TEXTOID};
+	Columns		kinds;
+	Datum		values[6] = {UUIDPGetDatum(&load->s->tenant_id)};
+	int			n;
 
-	for (int i = 0; i < n; i++)
+	columns_init(&kinds, lengthof(kind_types), kind_types);
+	for (int k = 0; k < 2; k++)
+		if (load->s->kinds[k])
+		{
+			columns_add(&kinds, 0, Int32GetDatum(k), false);
+			columns_add(&kinds, 1, CStringGetTextDatum(k == 0 ? "email" : "phone"), false);
+		}
+	values[4] = columns_array(&kinds, 0);
+	values[5] = columns_array(&kinds, 1);
+	for (int pass = 0; pass < 2; pass++)
 	{
-		int			no = int_at(i, 1);
+		Columns    *who = pass == 0 ? holders : others;
 
-		add_fact(load, no, FACT_CONTACT, instant_at(i, 3))->what = int_at(i, 2);
-		if (!null_at(i, 4))
-			add_fact(load, no, FACT_UNUSABLE, instant_at(i, 4))->what = int_at(i, 2);
-		for (int k = CHANNEL_EMAIL; k <= CHANNEL_WHATSAPP; k++)
-			if (!null_at(i, 4 + k))
-				add_fact(load, no, FACT_SUPPRESSED, instant_at(i, 4 + k))->what = k;
+		if (columns_rows(who) == 0)
+			continue;
+		for (int k = 0; k < 3; k++)
+			values[k + 1] = columns_array(who, k);
+		n = read_rows(pass == 0 ? &plan : &merged, values, NULL);
+		for (int i = 0; i < n; i++)
+		{
+			int			no = int_at(i, 1);
+
+			add_fact(load, no, FACT_CONTACT, instant_at(i, 3))->what = int_at(i, 2);
+			if (!null_at(i, 4))
+				add_fact(load, no, FACT_UNUSABLE, instant_at(i, 4))->what = int_at(i, 2);
+			for (int k = CHANNEL_EMAIL; k <= CHANNEL_WHATSAPP; k++)
+				if (!null_at(i, 4 + k))
+					add_fact(load, no, FACT_SUPPRESSED, instant_at(i, 4 + k))->what = k;
+		}
+		SPI_freetuptable(SPI_tuptable);
 	}
-	SPI_freetuptable(SPI_tuptable);
 	values[1] = ids[0];
+	values[2] = ids[1];
 	n = read_rows(&consents, values, NULL);
 	for (int i = 0; i < n; i++)
 	{
@@ -1278,7 +1307,7 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 		" CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = $1 AND x.lead_id = r.lead_id OFFSET 0) l"
 		" ORDER BY r.lead_id",
 		6, {UUIDOID, UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
-	static const Oid holder_types[] = {UUIDOID, TIMESTAMPTZOID};
+	static const Oid holder_types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID};
 	Datum		values[6] = {UUIDPGetDatum(&s->tenant_id), UUIDPGetDatum(&s->campaign_id), UUIDPGetDatum(after),
 		TimestampTzGetDatum(Min(s->until, s->now + 1)), TimestampTzGetDatum(s->since), Int32GetDatum(most)};
 	Load		load = {.s = s};
@@ -1289,6 +1318,7 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	pg_uuid_t  *into;
 	bool	   *merged;
 	Columns		holders;		/* of their addresses, and when those came */
+	Columns		others;			/* that hold those of who was merged into them */
 	Datum		ids[2];
 
 	load.n = *n = read_rows(&page, values, NULL);
@@ -1308,6 +1338,7 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	restrained = palloc0(sizeof(TimestampTz[3]) * load.n);
 	into = palloc0(sizeof(pg_uuid_t) * load.n);
 	columns_init(&holders, lengthof(holder_types), holder_types);
+	columns_init(&others, lengthof(holder_types), holder_types);
 	for (int i = 0; i < load.n; i++)
 	{
 		SimLead    *l = &load.leads[i];
@@ -1331,8 +1362,9 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 		l->other_threshold = PG_INT32_MAX;
 		lower_signals = Min(lower_signals, instant_at(i, 13));
 		lower_events = Min(lower_events, l->created_at);
-		columns_add(&holders, 0, UUIDPGetDatum(&into[i]), false);
-		columns_add(&holders, 1, TimestampTzGetDatum(made_at(&l->id)), !merged[i]);
+		columns_add(merged[i] ? &others : &holders, 0, UUIDPGetDatum(&into[i]), false);
+		columns_add(merged[i] ? &others : &holders, 1, Int32GetDatum(i), false);
+		columns_add(merged[i] ? &others : &holders, 2, TimestampTzGetDatum(made_at(&l->id)), false);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (s->documents)
@@ -1351,7 +1383,7 @@ history_load(Simulation *s, const pg_uuid_t *after, int most, int *n)
 	read_events(&load, ids, lower_events);
 	read_signals(&load, ids, lower_signals, hot_at);
 	read_tickets(&load, ids);
-	read_contacts(&load, ids, &holders);
+	read_contacts(&load, ids, &holders, &others);
 	if (s->documents)
 		read_documents(&load, ids);
 	if (s->other_thresholds)

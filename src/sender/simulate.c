@@ -330,6 +330,15 @@ suppress(Simulation *s, SimLead *l, SenderReason reason, TimestampTz at)
 	}
 }
 
+static bool
+is_against(const LeadFacts *f, SenderReason reason)
+{
+	return (reason == REASON_HANDOFF && f->handoff) || (reason == REASON_LEAD_CLOSED && f->closed) ||
+		(reason == REASON_STOPPED && f->stopped) || (reason == REASON_MERGED && f->merged) ||
+		(reason == REASON_OPTED_OUT && f->opted_out) || (reason == REASON_COMPLAINED && f->complained) ||
+		(reason == REASON_ERASED && f->erased) || (reason == REASON_HOT && f->hot) || (reason == REASON_REPLIED && f->replied);
+}
+
 /* brake ends the run at once where gates 3 to 6 say so. */
 static void
 brake(Simulation *s, SimLead *l, TimestampTz at)
@@ -341,8 +350,12 @@ brake(Simulation *s, SimLead *l, TimestampTz at)
 	if (l->state != RUN_OPEN)
 		return;
 	f = facts_of_lead(l, version_of(s, l->version)->steps[0].queue->stop_on_reply);
-	if (sender_decide_end(&f, l->cursor, p->campaign.brake_index, &d))
-		suppress(s, l, d.reason, at);
+	if (!sender_decide_end(&f, l->cursor, p->campaign.brake_index, &d))
+		return;
+	/* of several things of one instant, the one that ended it in fact was the first */
+	if (at == l->ended_at && is_against(&f, l->ended_by))
+		d.reason = l->ended_by;
+	suppress(s, l, d.reason, at);
 }
 
 static void

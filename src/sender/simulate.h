@@ -162,6 +162,8 @@ typedef struct SimLead
 	char	   *zone;			/* NULL: the tenant's */
 	Jsonb	   *person;			/* of the document, NULL: not needed */
 	Jsonb	   *attribution;
+	TimestampTz ended_at;		/* what ended the run in fact, before its last step */
+	SenderReason ended_by;
 	int			other_threshold;	/* the lowest of its other campaigns */
 
 	/* the lead as it is at the simulation's instant */
@@ -241,6 +243,7 @@ typedef struct Simulation
 	bool		limited;		/* some limit or rate holds in the period */
 	bool		capped;			/* some cap does */
 	bool		documents;		/* a guard, an exit predicate or a template's field */
+	bool		kinds[2];		/* of addresses that its steps need */
 	bool		whatsapp;		/* free text, so when a lead wrote matters */
 	bool		other_thresholds;
 	int64		cap_span;

@@ -28,10 +28,10 @@ BEGIN
       END IF;
     ELSIF k IN ('max_lateness', 'score_window') THEN
       span := entrestate.simulate_span(format('overrides.%s', k), v);
-      IF NOT span BETWEEN CASE k WHEN 'max_lateness' THEN interval '1 minute' ELSE '1 hour' END
-          AND CASE k WHEN 'max_lateness' THEN interval '400 days' ELSE '366 days' END THEN
-        PERFORM entrestate.raise('INVALID_INPUT', CASE k WHEN 'max_lateness' THEN 'overrides.max_lateness is not an interval from a minute to 400 days'
-          ELSE 'overrides.score_window is not from an hour to 366 days' END);
+      IF k = 'max_lateness' AND NOT span BETWEEN '1 minute' AND '400 days' THEN
+        PERFORM entrestate.raise('INVALID_INPUT', 'overrides.max_lateness is not an interval from a minute to 400 days');
+      ELSIF k = 'score_window' AND NOT span BETWEEN '1 hour' AND '366 days' THEN
+        PERFORM entrestate.raise('INVALID_INPUT', 'overrides.score_window is not from an hour to 366 days');
       END IF;
       o := jsonb_set(o, ARRAY[k], to_jsonb((extract(epoch FROM span) * 1000000)::bigint));
     ELSIF k = 'per_minute' THEN
@@ -158,7 +158,7 @@ CREATE FUNCTION sender_simulate_rows(tenant uuid, campaign uuid, since timestamp
 RETURNS TABLE (lead_id uuid, at timestamptz, type text, step integer, channel text, reason text, mode text, next_at timestamptz)
 LANGUAGE c STABLE STRICT ROWS 100000
 -- every row is looked up by its key, whoever calls
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_sort = off SET jit = off
 AS 'MODULE_PATHNAME', 'sender_simulate_rows';
 COMMENT ON FUNCTION sender_simulate_rows(uuid, uuid, timestamptz, timestamptz, jsonb) IS
 'Internal: sender_simulate() for a tenant, with overrides that simulate_overrides() returned.';
@@ -166,7 +166,7 @@ COMMENT ON FUNCTION sender_simulate_rows(uuid, uuid, timestamptz, timestamptz, j
 CREATE FUNCTION sender_simulate_counts(tenant uuid, campaign uuid, since timestamptz, until timestamptz, overrides jsonb)
 RETURNS TABLE (type smallint, reason smallint, step smallint, n bigint)
 LANGUAGE c STABLE STRICT ROWS 100
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET jit = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_sort = off SET jit = off
 AS 'MODULE_PATHNAME', 'sender_simulate_counts';
 COMMENT ON FUNCTION sender_simulate_counts(uuid, uuid, timestamptz, timestamptz, jsonb) IS
 'Internal: how many decisions sender_simulate() comes to, by codes of type and reason, and step.';

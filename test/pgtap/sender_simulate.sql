@@ -219,6 +219,139 @@ END
 $$;
 SELECT flow.live('rates', '2026-03-18T00:00:00Z') \g /dev/null
 SELECT is(flow.differs('rates', flow.campaign('rates'), '2026-03-16T00:00:00Z', '2026-03-18T00:00:00Z'), NULL, 'rates a minute of channels and campaign, with {}: what happened');
-SELECT * FROM flow.compared;
+SELECT cmp_ok((SELECT sum(c.decisions)::integer FROM flow.compared c), '>', 4000, 'that many decisions were compared');
+
+-- ---------------------------------------------------------------- other settings
+SELECT flow.at('2026-04-06T10:00:00Z'), flow.make('small', '{email 0,email 2 days,email 2 days}', 'sandbox', 'UTC') \g /dev/null
+DO $$
+BEGIN
+  PERFORM flow.enter('small'), flow.lead('small', n) FROM unnest('{asks,lost,warm,quiet,replies,gone}'::text[]) n;
+  INSERT INTO flow.script (tenant, at, statement) VALUES
+    -- hot at 21 by one request; at 25 by a chat two days later
+    ('small', '2026-04-07T10:00:01Z', 'SELECT entrestate.signal_add(flow.id(''small'', ''asks''), ''call_request'')'),
+    ('small', '2026-04-07T12:00:00Z', 'SELECT entrestate.handoff_take(h.ticket_id), entrestate.handoff_resolve(h.ticket_id, ''called'') FROM entrestate.handoff_of(flow.id(''small'', ''asks'')) h'),
+    ('small', '2026-04-09T11:00:00Z', 'SELECT entrestate.signal_add(flow.id(''small'', ''asks''), ''chat_message'')'),
+    -- hot as well, and lost when a person had called
+    ('small', '2026-04-07T10:00:02Z', 'SELECT entrestate.signal_add(flow.id(''small'', ''lost''), ''visit_request'')'),
+    ('small', '2026-04-08T22:00:00Z', 'SELECT entrestate.lead_status_set(flow.id(''small'', ''lost''), ''lost'')'),
+    -- 13 points: warming
+    ('small', '2026-04-07T15:00:00Z', 'SELECT entrestate.signal_add(flow.id(''small'', ''warm''), k) FROM unnest(''{form_resubmission,chat_message}''::text[]) k'),
+    ('small', '2026-04-07T16:00:00Z', 'SELECT entrestate.signal_add(flow.id(''small'', ''replies''), ''reply'')'),
+    ('small', '2026-04-09T16:00:00Z', 'SELECT entrestate.lead_opt_out(flow.id(''small'', ''gone''), ''email'')');
+END
+$$;
+SELECT flow.process('small'), flow.live('small', '2026-04-20T00:00:00Z') \g /dev/null
+-- a lead's story under other settings
+CREATE FUNCTION flow.would(name text, overrides jsonb DEFAULT '{}', since timestamptz DEFAULT '2026-04-06T00:00:00Z', until timestamptz DEFAULT '2026-04-20T00:00:00Z') RETURNS text LANGUAGE sql STABLE AS $$
+  SELECT string_agg(concat_ws(' ', substr(s.type, 8), s.step, s.reason, '@' || to_char(s.at AT TIME ZONE 'UTC', 'DD HH24')), ', ')
+  FROM entrestate.sender_simulate(flow.campaign('small'), since, until, overrides) s WHERE s.lead_id = flow.id('small', would.name) AND s.type <> 'sender.run.started'
+$$;
+CREATE TABLE flow.cases (no serial, name text, overrides jsonb, story text, what text);
+INSERT INTO flow.cases (name, overrides, story, what) VALUES
+  ('asks', '{}', 'step.sent 0 @06 10, suppressed_hot hot @07 10', 'a request makes hot'),
+  ('asks', '{"hot_threshold": 25}', 'step.sent 0 @06 10, step.deferred 1 rising_intent @08 10, suppressed_hot hot @09 11', 'threshold 25: the ticket that the run opened is not taken as given; a chat makes hot'),
+  ('asks', '{"hot_threshold": 26, "rising_deferrals": 0}', 'step.sent 0 @06 10, step.sent 1 @08 10, step.sent 2 @10 10, run.done completed @10 10', 'threshold 26: never hot'),
+  ('asks', '{"weights": {"call_request": 3, "chat_message": 18}, "warming_threshold": 22}', 'step.sent 0 @06 10, step.sent 1 @08 10, suppressed_hot hot @09 11', 'other weights'),
+  ('asks', '{"hot_threshold": 25, "score_window": "1 day", "rising_deferrals": 0}', 'step.sent 0 @06 10, step.sent 1 @08 10, step.sent 2 @10 10, run.done completed @10 10', 'a window of a day: the request is forgotten'),
+  ('asks', '{"brake_index": 3, "rising_deferrals": 0}', 'step.sent 0 @06 10, step.sent 1 @08 10, step.sent 2 @10 10, run.done completed @10 10', 'a brake that begins after the last step'),
+  ('lost', '{"hot_threshold": 25, "rising_deferrals": 0}', 'step.sent 0 @06 10, step.sent 1 @08 10, suppressed_closed lead_closed @08 22', 'threshold 25: what a person said stands'),
+  ('warm', '{}', 'step.sent 0 @06 10, step.deferred 1 rising_intent @08 10, step.sent 1 @10 10, step.sent 2 @12 10, run.done completed @12 10', 'rising intent'),
+  ('warm', '{"hot_threshold": 13}', 'step.sent 0 @06 10, suppressed_hot hot @07 15', 'threshold 13: it opens a ticket of its own'),
+  ('warm', '{"warming_threshold": 14}', 'step.sent 0 @06 10, step.sent 1 @08 10, step.sent 2 @10 10, run.done completed @10 10', 'warming later'),
+  ('warm', '{"rising_deferrals": 3}', 'step.sent 0 @06 10, step.deferred 1 rising_intent @08 10, step.deferred 1 rising_intent @10 10, step.deferred 1 rising_intent @12 10, step.sent 1 @14 10, step.sent 2 @16 10, run.done completed @16 10', 'three deferrals'),
+  ('quiet', '{"delays": {"1": "5 days"}}', 'step.sent 0 @06 10, step.sent 1 @11 10, step.sent 2 @13 10, run.done completed @13 10', 'another delay'),
+  ('quiet', '{"delays": ["1 day", null, "3 hours"]}', 'step.sent 0 @07 10, step.sent 1 @09 10, step.sent 2 @09 13, run.done completed @09 13', 'other delays in their order'),
+  ('quiet', '{"caps": [{"max": 1, "per": "3 days"}]}', 'step.sent 0 @06 10, step.deferred 1 frequency_capped @08 10, step.sent 1 @09 10, step.deferred 2 frequency_capped @11 10, step.sent 2 @12 10, run.done completed @12 10', 'a cap'),
+  ('quiet', '{"quiet_hours": [{"from": "09:00", "to": "11:00"}]}', 'step.deferred 0 quiet_hours @06 10, step.sent 0 @06 11, step.sent 1 @08 11, step.sent 2 @10 11, run.done completed @10 11', 'quiet hours'),
+  ('quiet', '{"windows": [{"days": ["thu"], "from": "08:00", "to": "12:00"}], "max_lateness": "1 day"}', 'step.deferred 0 quiet_hours @06 10, step.skipped 0 too_late @09 08, step.deferred 1 quiet_hours @11 08, step.skipped 1 too_late @16 08, step.deferred 2 quiet_hours @18 08', 'windows, and no patience'),
+  ('quiet', '{"channels": ["sms"]}', 'step.skipped 0 channel_disabled @06 10, step.skipped 1 channel_disabled @08 10, step.skipped 2 channel_disabled @10 10, run.done completed @10 10', 'no email'),
+  ('quiet', '{"dry_run": true}', 'step.simulated 0 dry_run @06 10, step.simulated 1 dry_run @08 10, step.simulated 2 dry_run @10 10, run.done completed @10 10', 'dry run'),
+  ('replies', '{}', 'step.sent 0 @06 10, suppressed_replied replied @07 16', 'a reply'),
+  ('replies', '{"stop_on_reply": false, "warming_threshold": 20}', 'step.sent 0 @06 10, step.sent 1 @08 10, step.sent 2 @10 10, run.done completed @10 10', 'a reply that does not stop'),
+  ('gone', '{"delays": {"1": "5 days"}}', 'step.sent 0 @06 10, suppressed_opt_out opted_out @09 16', 'an opt-out stands');
+SELECT is(flow.would(c.name, c.overrides), c.story, c.what) FROM flow.cases c ORDER BY c.no;
+-- the run as it is when the period begins
+SELECT is(flow.would('asks', '{"hot_threshold": 25}', '2026-04-08T00:00:00Z'), NULL, 'a run that had ended before the period stays ended');
+SELECT is(flow.would('warm', '{"hot_threshold": 13}', '2026-04-08T00:00:00Z'), 'suppressed_hot hot @08 00', 'one that would have ended before the period ends with its beginning');
+SELECT is(flow.would('quiet', '{"delays": {"2": "4 days"}}', '2026-04-07T00:00:00Z', '2026-04-09T00:00:00Z'), 'step.sent 1 @08 10', 'and the period has an end');
+-- limits: five of six leads have a first step at once
+SELECT is((SELECT string_agg(s.n || ' @' || s.day, ', ' ORDER BY s.day) FROM (SELECT count(*) AS n, to_char(x.at AT TIME ZONE 'UTC', 'DD') AS day
+  FROM entrestate.sender_simulate(flow.campaign('small'), '2026-04-06T00:00:00Z', '2026-04-20T00:00:00Z', '{"daily_limit": {"email": 2}, "rising_deferrals": 0}') x
+  WHERE x.type = 'sender.step.sent' AND x.step = 0 GROUP BY 2) s), '2 @06, 2 @07, 1 @08', 'a daily limit: one has been lost meanwhile');
+SELECT is((SELECT array_agg(DISTINCT to_char(x.at AT TIME ZONE 'UTC', 'HH24:MI') ORDER BY to_char(x.at AT TIME ZONE 'UTC', 'HH24:MI'))
+  FROM entrestate.sender_simulate(flow.campaign('small'), '2026-04-06T00:00:00Z', '2026-04-20T00:00:00Z', '{"per_minute": 2}') x
+  WHERE x.type = 'sender.step.sent' AND x.step = 0), '{10:00,10:01,10:02}', 'a rate');
+SELECT is((SELECT max(s.n) FROM (SELECT count(*) AS n FROM entrestate.sender_simulate(flow.campaign('small'), '2026-04-06T00:00:00Z', '2026-04-20T00:00:00Z', '{"channel_per_minute": {"email": 1}}') x
+  WHERE x.type = 'sender.step.sent' GROUP BY date_trunc('minute', x.at)) s), 1::bigint, 'a rate of a channel');
+
+-- what happened beside what would have
+SELECT results_eq($$SELECT w.type, w.reason, w.step, w.happened, w.would_have, w.difference FROM flow.enter('small'), entrestate.sender_what_if(flow.campaign('small'), '2026-04-06T00:00:00Z', '2026-04-20T00:00:00Z', '{"hot_threshold": 25}') w$$,
+  $$VALUES ('sender.run.started', NULL, NULL::integer, 6::bigint, 6::bigint, 0::bigint), ('sender.run.done', 'completed', NULL, 2, 2, 0),
+    ('sender.step.sent', NULL, 0, 6, 6, 0), ('sender.step.sent', NULL, 1, 3, 3, 0), ('sender.step.sent', NULL, 2, 2, 2, 0),
+    ('sender.step.deferred', 'rising_intent', 1, 1, 3, 2), ('sender.suppressed_hot', 'hot', NULL, 2, 1, -1), ('sender.suppressed_opt_out', 'opted_out', NULL, 1, 1, 0),
+    ('sender.suppressed_replied', 'replied', NULL, 1, 1, 0), ('sender.suppressed_closed', 'lead_closed', NULL, 0, 1, 1)$$, 'sender_what_if()');
+SELECT is((SELECT sum(w.would_have)::bigint FROM flow.enter('weeks'), entrestate.sender_what_if(flow.campaign('weeks'), '2026-01-06T00:00:00Z', '2026-01-20T00:00:00Z', o) w),
+  (SELECT count(*) FROM entrestate.sender_simulate(flow.campaign('weeks'), '2026-01-06T00:00:00Z', '2026-01-20T00:00:00Z', o)), 'counts what sender_simulate() returns: ' || o::text)
+FROM (VALUES ('{}'::jsonb), ('{"hot_threshold": 12}'), ('{"daily_limit": {"email": 5, "sms": 1}, "caps": []}')) v(o);
+SELECT is((SELECT sum(w.happened)::bigint FROM entrestate.sender_what_if(flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z') w),
+  (SELECT count(*) FROM entrestate.sender_events e WHERE e.campaign_id = flow.campaign('weeks') AND e.run_seq IS NOT NULL), 'and what happened');
+SELECT is((SELECT count(*) FROM entrestate.sender_what_if(flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z') w WHERE w.difference <> 0), 0::bigint, 'with {} they are equal');
+
+-- ---------------------------------------------------------------- what is to come
+SELECT flow.at('2026-05-04T10:00:00Z'), flow.make('future', '{email 1 day,sms 2 days,email 3 days}', 'sandbox', 'Australia/Lord_Howe') \g /dev/null
+DO $$
+BEGIN
+  PERFORM flow.enter('future'), flow.lead('future', 'f' || i, phone => CASE WHEN i % 3 > 0 THEN 'new' END) FROM generate_series(1, 9) i;
+  PERFORM entrestate.signal_add(flow.id('future', 'f1'), 'form_resubmission'), entrestate.signal_add(flow.id('future', 'f1'), 'chat_message'), entrestate.lead_consent(flow.id('future', 'f2'), 'email', false, 'x');
+  PERFORM entrestate.agent_settings_set(flow.campaign('future'), windows => '[{"days": ["mon", "wed", "thu"], "from": "09:00", "to": "17:30"}]', caps => '[{"max": 1, "per": "4 days"}]');
+END
+$$;
+SELECT flow.live('future', '2026-05-06T12:00:00Z') \g /dev/null
+CREATE TABLE flow.foretold AS SELECT x AS line FROM flow.enter('future'), flow.simulated(flow.campaign('future'), '2026-05-06T12:00:00Z', '2026-07-01T00:00:00Z') x;
+SELECT cmp_ok((SELECT count(*)::integer FROM flow.foretold), '>', 30, 'there is something to come');
+SELECT flow.live('future', '2026-07-01T00:00:00Z') \g /dev/null
+SELECT set_eq($$SELECT flow.happened(flow.campaign('future'), '2026-05-06T12:00:00Z', '2026-07-01T00:00:00Z')$$, $$SELECT line FROM flow.foretold$$, 'and it comes');
+
+-- ---------------------------------------------------------------- it reads, and nothing else
+SELECT flow.enter('weeks') \g /dev/null
+CREATE FUNCTION flow.read_only() RETURNS bigint LANGUAGE sql STABLE SET transaction_read_only = on AS $$
+  SELECT (SELECT count(*) FROM entrestate.sender_simulate(flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z', '{"hot_threshold": 5, "daily_limit": {"email": 3}}'))
+    + (SELECT count(*) FROM entrestate.sender_what_if(flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z', '{"hot_threshold": 5}'))
+$$;
+SELECT flow.digest('weeks') AS digest, (SELECT count(*) FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.mode <> 'AccessShareLock') AS locks \gset flow_
+SELECT cmp_ok(flow.read_only(), '>', 100::bigint, 'in a read only transaction, as on a standby');
+SELECT is(flow.digest('weeks'), :'flow_digest', 'nothing was written');
+SELECT is((SELECT count(*) FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.mode <> 'AccessShareLock'), :flow_locks::bigint, 'nothing was locked');
+
+-- a campaign without runs, a tenant that is not ours
+SELECT entrestate.campaign_create('empty') AS empty \gset flow_
+SELECT is_empty(format('SELECT * FROM entrestate.sender_simulate(%L, %L, %L)', :'flow_empty', '2026-01-05', '2026-02-05'), 'no runs, no rows');
+SELECT is_empty(format('SELECT * FROM entrestate.sender_what_if(%L, %L, %L)', :'flow_empty', '2026-01-05', '2026-02-05'), 'and nothing to compare');
+SELECT throws_ok(format('SELECT * FROM entrestate.sender_simulate(%L, %L, %L)', flow.campaign('small'), '2026-01-05', '2026-02-05'), 'P0002', 'there is no such campaign', 'another tenant''s');
+
+-- ---------------------------------------------------------------- overrides that cannot be
+CREATE TABLE flow.bad (overrides jsonb, message text);
+INSERT INTO flow.bad VALUES
+  ('[]', 'overrides is not a JSON object'), ('{"threshold": 25}', 'overrides has a key that is not known: threshold'),
+  ('{"hot_threshold": "25"}', 'overrides.hot_threshold is not a whole number from 1 to 1000000'), ('{"hot_threshold": 0}', 'overrides.hot_threshold is not a whole number from 1 to 1000000'),
+  ('{"hot_threshold": 2.5}', 'overrides.hot_threshold is not a whole number from 1 to 1000000'), ('{"hot_threshold": null}', 'overrides.hot_threshold is not a whole number from 1 to 1000000'),
+  ('{"warming_threshold": -1}', 'overrides.warming_threshold is not a whole number from 1 to 1000000'), ('{"brake_index": 101}', 'overrides.brake_index is not a whole number from 0 to 100'),
+  ('{"rising_deferrals": 4}', 'overrides.rising_deferrals is not a whole number from 0 to 3'), ('{"dry_run": "yes"}', 'overrides.dry_run is not true or false'),
+  ('{"stop_on_reply": 1}', 'overrides.stop_on_reply is not true or false'), ('{"max_lateness": 5}', 'overrides.max_lateness is not an interval'),
+  ('{"max_lateness": "soon"}', 'overrides.max_lateness is not an interval'), ('{"max_lateness": "1 second"}', 'overrides.max_lateness is not an interval from a minute to 400 days'),
+  ('{"score_window": "367 days"}', 'overrides.score_window is not from an hour to 366 days'), ('{"per_minute": 0}', 'overrides.per_minute is not a number from 1'),
+  ('{"daily_limit": 5}', 'overrides.daily_limit is not an object of channels'), ('{"daily_limit": {"fax": 5}}', 'overrides.daily_limit has a channel that is not known: fax'),
+  ('{"daily_limit": {"email": 1.5}}', 'overrides.daily_limit.email is not a number from 1'), ('{"channel_per_minute": {"sms": "1"}}', 'overrides.channel_per_minute.sms is not a number from 1'),
+  ('{"weights": 3}', 'overrides.weights is not an object of weights'), ('{"weights": {"open": 1001}}', 'overrides.weights.open is not a weight'), ('{"weights": {"cooled": 1}}', 'overrides.weights.cooled is not a weight'),
+  ('{"delays": "1 day"}', 'overrides.delays is not an object or array of delays'), ('{"delays": {"4": "1 day"}}', 'overrides.delays has a step that the campaign does not have: 4'),
+  ('{"delays": {"x": "1 day"}}', 'overrides.delays has a step that the campaign does not have: x'), ('{"delays": {"1": 5}}', 'overrides.delays.1 is not an interval'),
+  ('{"delays": {"1": "-1 day"}}', 'overrides.delays.1 is not a delay of at most 366 days'), ('{"delays": ["1 day", 3]}', 'overrides.delays.1 is not an interval'),
+  ('{"quiet_hours": {}}', 'overrides.quiet_hours is not an array of at most 50 windows'), ('{"quiet_hours": [{"from": "00:00", "to": "24:00"}]}', 'overrides.quiet_hours leaves nothing of the week'),
+  ('{"windows": [1]}', 'overrides.windows has an entry that is not a window'), ('{"caps": [{"max": 0, "per": "1 day"}]}', 'caps has an entry that is not a cap'),
+  ('{"channels": "email"}', 'overrides.channels is not an array of channels'), ('{"channels": ["fax"]}', 'overrides.channels is not an array of channels');
+SELECT throws_ok(format('SELECT * FROM entrestate.sender_simulate(%L, %L, %L, %L)', flow.campaign('weeks'), '2026-01-05', '2026-02-05', b.overrides), '22023', b.message, 'refused: ' || b.overrides::text) FROM flow.bad b;
+SELECT lives_ok(format('SELECT * FROM entrestate.sender_simulate(%L, %L, %L, %L)', flow.campaign('weeks'), '2026-01-05', '2026-02-05',
+  '{"daily_limit": {"email": null, "sms": 3}, "per_minute": null, "delays": [null, null], "weights": {}, "windows": [], "caps": [], "channels": []}'), 'null and empty are none');
+SELECT lives_ok(format('SELECT * FROM entrestate.sender_simulate(%L, %L, %L, NULL)', flow.campaign('weeks'), '2026-01-05', '2026-02-05'), 'and no overrides are {}');
 SELECT * FROM finish();
 ROLLBACK;
