@@ -155,8 +155,13 @@ read_caps(uint64 row, int col, Campaign *c)
 static void
 read_policies(Simulation *s)
 {
+	/* where none was kept, the one that is in force */
+#define POLICIES \
+	"(WITH kept AS (SELECT x.taken_at, x.version, x.policy FROM entrestate.policy_snapshots x WHERE x.tenant_id = $1" \
+	"  AND x.campaign_id = $2 AND x.taken_at < $4 AND x.policy ?& '{tenant,campaign,score}')" \
+	" SELECT * FROM kept UNION ALL SELECT '-infinity', 0, entrestate.policy_current($1, $2) WHERE NOT EXISTS (SELECT FROM kept))"
 	static EsPlan plan = {
-		"SELECT p.taken_at, t.it ->> 'frozen', t.it ->> 'paused',"
+		"SELECT p.taken_at, (t.it ->> 'frozen')::bool, (t.it ->> 'paused')::bool,"
 		" coalesce(($3 ->> 'dry_run')::bool, (t.it ->> 'dryRun')::bool OR (k.it ->> 'dryRun')::bool), t.it ->> 'timeZone',"
 		" coalesce($3 -> 'quiet_hours', t.it -> 'quietHours'), k.it ->> 'status', (k.it ->> 'senderEnabled')::bool,"
 		" (k.it ->> 'riskPaused')::bool, coalesce(($3 ->> 'brake_index')::int4, (k.it ->> 'brakeIndex')::int4),"
@@ -172,14 +177,14 @@ read_policies(Simulation *s)
 		" coalesce(($3 ->> 'score_window')::int8, (s.it ->> 'windowSeconds')::int8 * 1000000),"
 		" (SELECT array_agg(coalesce(($3 -> 'weights' ->> g.name)::int4, (s.it -> 'weights' ->> g.name)::int4, 0) ORDER BY g.code)"
 		"  FROM entrestate.signal_kinds() g WHERE g.code < 9), p.version"
-		" FROM entrestate.policy_snapshots p"
+		" FROM " POLICIES " p"
 		" CROSS JOIN LATERAL (SELECT p.policy -> 'tenant' AS it) t CROSS JOIN LATERAL (SELECT p.policy -> 'campaign' AS it) k"
 		" CROSS JOIN LATERAL (SELECT p.policy -> 'agent' AS it) a CROSS JOIN LATERAL (SELECT p.policy -> 'score' AS it) s"
 		" CROSS JOIN LATERAL (SELECT array_agg((x ->> 'max')::int4) AS max,"
 		"  array_agg((extract(epoch FROM (x ->> 'per')::interval) * 1000000)::int8) AS per,"
 		"  array_agg(coalesce(x ->> 'channel', '')) AS channel"
 		"  FROM jsonb_array_elements(coalesce($3 -> 'caps', a.it -> 'caps')) x) c"
-		" WHERE p.tenant_id = $1 AND p.campaign_id = $2 AND p.taken_at < $4 ORDER BY p.version",
+		" ORDER BY p.version",
 	4, {UUIDOID, UUIDOID, JSONBOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan channels = {
 		"SELECT p.no::int4 - 1, h.key, (h.value ->> 'enabled')::bool, (h.value ->> 'paused')::bool, (h.value ->> 'consentRequired')::bool,"
@@ -189,18 +194,17 @@ read_policies(Simulation *s)
 		" CASE WHEN NOT coalesce($3 -> 'daily_limit' ? h.key, false)"
 		"  THEN (SELECT array_agg(w::int4) FROM jsonb_array_elements_text(h.value -> 'warmup') w) END,"
 		" (h.value ->> 'warmupFrom')::date - date '1970-01-01'"
-		" FROM (SELECT x.policy, row_number() OVER (ORDER BY x.version) AS no FROM entrestate.policy_snapshots x"
-		"  WHERE x.tenant_id = $1 AND x.campaign_id = $2 AND x.taken_at < $4) p"
+		" FROM (SELECT y.policy, row_number() OVER (ORDER BY y.version) AS no FROM " POLICIES " y) p"
 		" CROSS JOIN LATERAL jsonb_each(p.policy -> 'tenant' -> 'channels') h",
 	4, {UUIDOID, UUIDOID, JSONBOID, TIMESTAMPTZOID}, .generic = true};
+#undef POLICIES
 	static const char *const states[] = {"draft", "active", "paused", "completed", "archived"};
 	Datum		values[4] = {UUIDPGetDatum(&s->tenant_id), UUIDPGetDatum(&s->campaign_id), s->given,
 	TimestampTzGetDatum(Max(s->until, s->now + 1))};
 	int			n;
 
 	s->npolicies = read_rows(&plan, values, NULL);
-	if (s->npolicies == 0)
-		elog(ERROR, "the campaign has no policy");
+	Assert(s->npolicies > 0);
 	s->policies = palloc0(sizeof(Policy) * s->npolicies);
 	for (int i = 0; i < s->npolicies; i++)
 	{
@@ -217,8 +221,8 @@ read_policies(Simulation *s)
 		p->since = i == 0 ? instant_at(i, 1) : Max(instant_at(i, 1), p[-1].since);
 		*t = s->tenant;
 		memset(t->channels, 0, sizeof(t->channels));
-		t->frozen = strcmp(text_at(i, 2), "true") == 0;
-		t->paused = strcmp(text_at(i, 3), "true") == 0;
+		t->frozen = bool_at(i, 2);
+		t->paused = bool_at(i, 3);
 		t->dry_run = bool_at(i, 4);
 		t->zone = text_at(i, 5);
 		d = es_spi_get(i, 6, &isnull);
