@@ -28,8 +28,8 @@ BEGIN
 END
 $$;
 CREATE TABLE data.leads (hour integer, no bigint, lead_id uuid, PRIMARY KEY (hour, no));
--- An hour of the month: its leads, and what those of the days before do.
-CREATE PROCEDURE data.hour(h integer, leads integer) LANGUAGE plpgsql AS $$
+-- Four hours of the month: their leads, and what those of the days before do.
+CREATE PROCEDURE data.hours(h integer, leads integer) LANGUAGE plpgsql AS $$
 DECLARE
   r data.it;
   who uuid[];
@@ -40,13 +40,12 @@ BEGIN
     INSERT INTO data.leads SELECT h, x.row_no, x.lead_id FROM entrestate.lead_import((SELECT jsonb_agg(jsonb_build_object('full_name', 'Lead ' || i,
       'email', format('lead%s.%s@example.com', h, i))) FROM generate_series(1, leads) i), r.campaign_id) x;
   END IF;
-  who := ARRAY(SELECT l.lead_id FROM data.leads l WHERE l.hour = ANY (ARRAY[h - 4, h - 30, h - 52, h - 100, h - 130]) AND (l.no + l.hour + h) % 3 = 0);
+  who := ARRAY(SELECT l.lead_id FROM data.leads l WHERE l.hour = ANY (ARRAY[h - 4, h - 28, h - 52, h - 100, h - 132]) AND (l.no + (l.hour + h) / 4) % 3 = 0);
   PERFORM FROM entrestate.signals_add(who, ARRAY(SELECT (ARRAY['open','open','open','click','click','chat_message','form_resubmission','open','reply','call_request'])[1 + abs(hashtext(u::text || h)) % 10] FROM unnest(who) u)) x;
   PERFORM CASE l.no % 2 WHEN 0 THEN entrestate.lead_opt_out(l.lead_id, 'email') END, CASE l.no % 2 WHEN 1 THEN entrestate.lead_status_set(l.lead_id, 'booked') END
-  FROM data.leads l WHERE l.hour = h - 70 AND l.no % 25 = 0;
+  FROM data.leads l WHERE l.hour = h - 72 AND l.no % 25 < 2;
   COMMIT;
 END
 $$;
-SELECT c FROM generate_series(0, 735) h, unnest(ARRAY[format('CALL data.hour(%s, %s)', h, :leads / 480), 'CALL entrestate.sender_process()']) WITH ORDINALITY AS x(c, o)
-WHERE h < 480 OR h % 4 = 0 ORDER BY h, o \gexec
+SELECT c FROM generate_series(0, 732, 4) h, unnest(ARRAY[format('CALL data.hours(%s, %s)', h, :leads / 120), 'CALL entrestate.sender_process()']) WITH ORDINALITY AS x(c, o) ORDER BY h, o \gexec
 VACUUM ANALYZE;

@@ -154,6 +154,7 @@ $$;
 SELECT flow.live('weeks', '2026-01-27T00:00:00Z') \g /dev/null
 SELECT is(flow.differs('three weeks', flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z'), NULL, 'three weeks, with {}: what happened');
 SELECT is(flow.differs('second campaign', flow.campaign('weeks2'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z'), NULL, 'and of the other campaign');
+SELECT is(flow.differs('scores made again', flow.campaign('weeks'), '2026-01-05T00:00:00Z', '2026-01-27T00:00:00Z', '{"weights": {}}'), NULL, 'and with every score and latch made again from the signals');
 SELECT is(flow.differs('from the middle', flow.campaign('weeks'), at, least(at + interval '5 days 3 hours', timestamptz '2026-01-27T00:00:00Z')), NULL, 'from ' || at)
 FROM generate_series(timestamptz '2026-01-05T16:00:00Z', '2026-01-24T00:00:00Z', '17 hours 13 minutes') at;
 
