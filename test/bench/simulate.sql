@@ -47,5 +47,6 @@ BEGIN
   COMMIT;
 END
 $$;
-SELECT c FROM generate_series(0, 732, 4) h, unnest(ARRAY[format('CALL data.hours(%s, %s)', h, :leads / 120), 'CALL entrestate.sender_process()']) WITH ORDINALITY AS x(c, o) ORDER BY h, o \gexec
+SELECT c FROM generate_series(0, 732, 4) h, unnest(ARRAY[format('CALL data.hours(%s, %s)', h, :leads / 120), 'CALL entrestate.sender_process()',
+  CASE WHEN h % 40 = 8 THEN 'VACUUM ANALYZE' END]) WITH ORDINALITY AS x(c, o) WHERE c IS NOT NULL ORDER BY h, o \gexec
 VACUUM ANALYZE;
