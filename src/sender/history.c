@@ -25,10 +25,12 @@
 
 #define DAYS_1970 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 
-/* read_rows is es_spi_run() for what only reads: under the caller's snapshot. */
+/* read_rows is es_spi_run() for what only reads, under the caller's snapshot; the
+ * memory context stays, which SPI would leave at its own. */
 static int
 read_rows(EsPlan *p, Datum *values, const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;
 	int			rc;
 
 	if (p->plan == NULL)
@@ -43,6 +45,7 @@ read_rows(EsPlan *p, Datum *values, const char *nulls)
 		p->plan = plan;
 	}
 	rc = SPI_execute_plan(p->plan, values, nulls, true, 0);
+	MemoryContextSwitchTo(context);
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "unexpected result %s of: %s", SPI_result_code_string(rc), p->sql);
 	return (int) SPI_processed;
