@@ -45,6 +45,7 @@ typedef struct EsPlan
 	int			nargs;
 	Oid			argtypes[24];
 	bool		generic;		/* planned once, whatever the values are */
+	bool		reads;			/* and sees what the caller's snapshot sees */
 	SPIPlanPtr	plan;			/* kept for the life of the backend */
 } EsPlan;
 extern int	es_spi_run(EsPlan *p, int expected, Datum *values,

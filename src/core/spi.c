@@ -61,7 +61,7 @@ es_spi_run(EsPlan *p, int expected, Datum *values, const char *nulls)
 	}
 	if (p->generic)
 		plan_by_key(p->plan);
-	rc = SPI_execute_plan(p->plan, values, nulls, false, 0);
+	rc = SPI_execute_plan(p->plan, values, nulls, p->reads, 0);
 	if (rc != expected)
 		elog(ERROR, "unexpected result %s of: %s",
 			 SPI_result_code_string(rc), p->sql);

@@ -140,8 +140,9 @@ add_run(Batch *b, const Run *r, const char *status, const TimestampTz *next,
 	rows_add(c, BoolGetDatum(first), false);
 }
 
-static SenderEventType
-suppression_of(SenderReason reason)
+/* batch_suppression is the event of a run that ends before its last step. */
+SenderEventType
+batch_suppression(SenderReason reason)
 {
 	switch (reason)
 	{
@@ -174,7 +175,7 @@ suppression_of(SenderReason reason)
 static void
 suppress(Batch *b, Run *r, SenderReason reason)
 {
-	SenderEventType type = suppression_of(reason);
+	SenderEventType type = batch_suppression(reason);
 
 	add_event(b, r, type, reason, NULL);
 	rows_add(&b->actions, UUIDPGetDatum(&r->campaign->id), false);

@@ -225,12 +225,14 @@ extern SenderFacts facts_of(const Tenant *t, const Queue *q, const Run *r, Times
 
 /* runs.c */
 extern const Text *text_of(const Run *r);
+extern int	variant_of(const Run *r);
 extern void run_add_send(Run *r, TimestampTz at, SenderChannel channel);
 extern void lock_leads(const Tenant *t, Run *runs, int nruns);
 extern void load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now,
 					  Run *runs, int nruns);
 
 /* batch.c */
+extern SenderEventType batch_suppression(SenderReason reason);
 extern void batch_init(Batch *b, const Tenant *t, TimestampTz now);
 extern void batch_add_due(Batch *b, const pg_uuid_t *campaign, int version, int step,
 						  const pg_uuid_t *lead, TimestampTz at, const char *domain);

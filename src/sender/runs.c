@@ -446,7 +446,7 @@ find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
 /* ----- what some runs need ---------------------------------------------- */
 
 /* variant_of chooses one of the step's variants for a run; -1: it has none. */
-static int
+int
 variant_of(const Run *r)
 {
 	const Queue *q = r->queue;

@@ -400,6 +400,10 @@ my %app = (
   sender_upgrade => [ "SELECT entrestate.sender_upgrade(:campaign, v) FROM entrestate.sequence_create(:campaign, jsonb_build_array(jsonb_build_object('channel', 'email', 'template', :template, 'delay', '1 day'))) v, entrestate.sequence_publish(:campaign, v)" ],
   sender_start => [ "SELECT i.outcome, entrestate.sender_start(:campaign, i.lead_id) FROM entrestate.lead_import('[{\"email\": \"new\@example.com\"}]', :campaign) i", 1800 ],
   sender_explain => [ 'SELECT count(*) FROM entrestate.sender_explain(:campaign, :lead)', 300 ],
+  # read the campaign's runs and what happened to their leads
+  sender_simulate => [ "SELECT count(*) FROM entrestate.sender_simulate(:campaign, '2026-01-01', '2026-04-01')" ],
+  'sender_simulate, of nothing' => [ "SELECT count(*) FROM entrestate.sender_simulate(:campaign, '2020-01-01', '2020-02-01')" ],
+  sender_what_if => [ "SELECT count(*) FROM entrestate.sender_what_if(:campaign, '2026-01-01', '2026-04-01', '{\"hot_threshold\": 25}')" ],
   sender_why => [ 'SELECT count(*) FROM entrestate.sender_why(:lead)', 300 ],
   signal_add => [ "SELECT entrestate.signal_add(:lead3, 'click', reference => 'x')", 600 ],
   'signal_add, that makes hot' => [ "SELECT entrestate.signal_add(:lead3, 'call_request')", 1200 ],
