@@ -31,8 +31,12 @@ static int
 read_rows(EsPlan *p, Datum *values, const char *nulls)
 {
 	MemoryContext context = CurrentMemoryContext;
+	int			n;
+
 	p->reads = true;
-	return es_spi_run(p, SPI_OK_SELECT, values, nulls);
+	n = es_spi_run(p, SPI_OK_SELECT, values, nulls);
+	MemoryContextSwitchTo(context);
+	return n;
 }
 
 static bool
