@@ -196,15 +196,19 @@ foreach my $how ([ 1000, 1, 'signals_batch' ], [ 1000, 4, 'signals_batch_4_a_lea
     . "(SELECT array_agg('m' || :salt || '-' || i) FROM generate_series(1, $n) i)";
   my $one = "(SELECT lead_id FROM data.lead WHERE i = :first + 1)";
   my $head = "\\set first random(0, $last)\n\\set salt random(1, 1000000000)\nBEGIN;\n$login\n";
-  my @pair = $n > 1
-    ? ("SELECT count(*) FROM entrestate.signals_add(leads => l, kinds => k, refs => r) FROM (SELECT $some) x(l, k, r);", "SELECT data.insert_plain($some);")
-    : ("SELECT * FROM entrestate.signal_add($one, 'open', reference => 'm' || :salt);", "SELECT data.insert_plain(ARRAY[$one], '{open}', ARRAY['m' || :salt]);");
-  $pair[0] = "SELECT count(s.*) FROM (SELECT $some) x(l, k, r), entrestate.signals_add(leads => x.l, kinds => x.k, refs => x.r) s;" if $n > 1;
-  query('CHECKPOINT');
-  my ($a, $b, $ratio, $spread) = pair(map({ [ 'bench_app', "$head$_\nCOMMIT;", $n ] } @pair), 4);
-  row($n > 1 ? "$n a call, of " . $n / $each . ' leads' : 'one a call', time_of($a), time_of($b), $ratio, $spread);
-  printf "%-44s %10.0f %10.0f\n", 'signals a second', 1 / $a, 1 / $b;
-  $ratio{$ratio_name} = 1 / $ratio;
+  my $signals = $n > 1 ? "SELECT count(s.*) FROM (SELECT $some) x(l, k, r), entrestate.signals_add(leads => x.l, kinds => x.k, refs => x.r) s;"
+    : "SELECT * FROM entrestate.signal_add($one, 'open', reference => 'm' || :salt);";
+  my $arrays = $n > 1 ? $some : "ARRAY[$one], '{open}', ARRAY['m' || :salt]";
+  # beside the bare insert of the signals, and beside bare statements that write all the rows that a signal writes
+  foreach my $plain ([ 'insert_plain', '' ], [ 'write_plain', '_all_rows' ])
+  {
+    my ($function, $suffix) = @$plain;
+    query('CHECKPOINT');
+    my ($a, $b, $ratio, $spread) = pair(map({ [ 'bench_app', "$head$_\nCOMMIT;", $n ] } $signals, "SELECT data.$function($arrays);"), 4);
+    row(($n > 1 ? "$n a call, of " . $n / $each . ' leads' : 'one a call') . ($suffix ? ', all rows' : ''), time_of($a), time_of($b), $ratio, $spread);
+    printf "%-44s %10.0f %10.0f\n", 'signals a second', 1 / $a, 1 / $b;
+    $ratio{"$ratio_name$suffix"} = 1 / $ratio;
+  }
 }
 
 # each query once, in one session: what a person types into the search box
@@ -252,4 +256,5 @@ print "\nEach pair in $rounds rounds, in turns; the ratio is the rounds' median,
   "batches of 1000, context_entry_overhead login()'s transaction against one with SELECT 1.\n\n";
 my %aim = (rls_read_overhead => '1.05', guard_insert_overhead => '1.15', signals_single => '0.6', signals_batch => '0.6', signals_batch_4_a_lead => '0.6');
 printf "ratio: %s %.3f aim %s\n", $_, $ratio{$_}, $aim{$_} // '-'
-  foreach qw(rls_read_overhead guard_insert_overhead context_entry_overhead consumer_throughput signals_single signals_batch signals_batch_4_a_lead);
+  foreach qw(rls_read_overhead guard_insert_overhead context_entry_overhead consumer_throughput),
+  map { ($_, "${_}_all_rows") } qw(signals_single signals_batch signals_batch_4_a_lead);
