@@ -3,8 +3,8 @@
  *		Rows of one tenant by key, past the executor.
  *
  * A batch of the sender looks up half a dozen rows a run.  As joins they cost
- * two to three microseconds each, most of it in plan nodes; an index scan that is kept
- * open for the batch and set to the next key costs a third of it.
+ * two to three microseconds each, most of it in plan nodes; an index scan that
+ * is kept open for the batch and set to the next key costs a third of it.
  *
  * Row security does not reach so deep.  So a lookup belongs to one tenant: it
  * passes over any row that is another one's, whatever the index says.  It is for
