@@ -4,9 +4,6 @@
 SET client_min_messages = warning;
 SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname) FROM pg_event_trigger WHERE evtname LIKE 'entrestate%' \gexec
 
-CREATE ROLE bench_app LOGIN IN ROLE entrestate_app, entrestate_authenticator;
-CREATE ROLE bench_auditor LOGIN IN ROLE entrestate_auditor;
-
 -- the same columns, defaults, indexes and partitions; no row security, no trigger
 CREATE SCHEMA plain;
 CREATE TABLE plain.sender_events (LIKE entrestate.sender_events INCLUDING ALL) PARTITION BY RANGE (recorded_at);
