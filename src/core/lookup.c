@@ -6,6 +6,12 @@
  * two to three microseconds each, most of it in plan nodes; an index scan that
  * is kept open for the batch and set to the next key costs a third of it.
  *
+ * Most of that third is the way down the index.  Where keys come in order and are
+ * close to each other, as those of leads that came together are, a lookup walks
+ * (es_lookup_walk): a second scan that is open from one key on is stepped to the
+ * next one, a few entries of a leaf that is at hand already.  Where they turn out
+ * to be far apart, it goes back to one by one for a while.
+ *
  * Row security does not reach so deep.  So a lookup belongs to one tenant: it
  * passes over any row that is another one's, whatever the index says.  It is for
  * functions that run as the owner, and reads and locks only; what is written
@@ -62,6 +68,10 @@ es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap, Oid index, 
 	l->locked = NULL;
 	l->row = l->found;
 	l->scan = ES_INDEX_BEGINSCAN(heap, l->index, snapshot, nkeys);
+	l->walk = -1;
+	l->range = NULL;
+	l->kept = NULL;
+	l->walked = false;
 }
 
 /* es_lookup_open is es_lookup_begin with the names of a table and its index. */
@@ -88,29 +98,221 @@ begin_with(EsLookup *l, const Datum *keys)
 	index_rescan(l->scan, l->keys, l->nkeys, NULL, 0);
 }
 
+/* is_ours says whether the row is the lookup's tenant's. */
+static bool
+is_ours(EsLookup *l)
+{
+	bool		isnull;
+	Datum		tenant = slot_getattr(l->row, l->tenant_column, &isnull);
+
+	return !isnull && memcmp(DatumGetUUIDP(tenant), &l->tenant, UUID_LEN) == 0;
+}
+
 static bool
 go_on(EsLookup *l, ScanDirection direction)
 {
 	l->row = l->found;
 	while (index_getnext_slot(l->scan, direction, l->row))
 	{
-		bool		isnull;
-		Datum		tenant;
-
 		/* our indexes have the whole key: nothing is left to be compared */
 		Assert(!l->scan->xs_recheck);
-		tenant = slot_getattr(l->row, l->tenant_column, &isnull);
-		if (!isnull && memcmp(DatumGetUUIDP(tenant), &l->tenant, UUID_LEN) == 0)
+		if (is_ours(l))
 			return true;
 	}
 	return false;
 }
+
+/* ----- neighbours ------------------------------------------------------- */
+
+/* Entries that are passed over before a key counts as far away. */
+#define WALK_STEPS 32
+/* Keys that are far away, one after the other, before walking rests; and for how
+ * many keys at first, at most. */
+#define WALK_MISSES 3
+#define WALK_REST 32
+#define WALK_REST_MOST 1024
+
+/*
+ * es_lookup_walk says that keys will come in the order of one of them, an id (by its
+ * place, from 0), those before it mostly the same.  Others may come, too.
+ */
+void
+es_lookup_walk(EsLookup *l, int key)
+{
+	l->walk = key;
+	l->open = false;
+	l->misses = 0;
+	l->rest = 0;
+}
+
+static bool
+step(EsLookup *l)
+{
+	l->taken = false;
+	l->over = index_getnext_tid(l->range, ForwardScanDirection) == NULL;
+	return !l->over;
+}
+
+/* start opens the range at these keys. */
+static void
+start(EsLookup *l, const Datum *keys)
+{
+	ScanKeyData from[ES_LOOKUP_KEYS];
+
+	if (l->range == NULL)
+	{
+		l->range = ES_INDEX_BEGINSCAN(l->heap, l->index, l->scan->xs_snapshot, l->walk + 1);
+		l->range->xs_want_itup = true;
+		l->kept = table_slot_create(l->heap, NULL);
+	}
+	for (int i = 0; i <= l->walk; i++)
+	{
+		from[i] = l->keys[i];
+		if (i == l->walk)
+			ScanKeyEntryInitialize(&from[i], 0, l->keys[i].sk_attno, BTGreaterEqualStrategyNumber, InvalidOid,
+								   l->keys[i].sk_collation, F_UUID_GE, (Datum) 0);
+		from[i].sk_argument = keys[i];
+	}
+	index_rescan(l->range, from, l->walk + 1, NULL, 0);
+	step(l);
+}
+
+/* compare says where the range's entry is, seen from what is looked for. */
+static int
+compare(EsLookup *l)
+{
+	bool		isnull;
+	Datum		d = index_getattr(l->range->xs_itup, l->keys[l->walk].sk_attno, l->range->xs_itupdesc, &isnull);
+
+	return isnull ? 1 : memcmp(DatumGetUUIDP(d), &l->from[l->walk], UUID_LEN);
+}
+
+/* fits says whether the rest of the entry's keys are what is looked for. */
+static bool
+fits(EsLookup *l)
+{
+	for (int i = l->walk + 1; i < l->nkeys; i++)
+	{
+		ScanKey		k = &l->keys[i];
+		bool		isnull;
+		Datum		d = index_getattr(l->range->xs_itup, k->sk_attno, l->range->xs_itupdesc, &isnull);
+
+		if (isnull || !DatumGetBool(FunctionCall2Coll(&k->sk_func, k->sk_collation, d, k->sk_argument)))
+			return false;
+	}
+	return true;
+}
+
+typedef enum Walked
+{
+	WALK_FOUND,
+	WALK_NONE,
+	WALK_FAR
+} Walked;
+
+/* walk goes on to the next row that is looked for, most steps at most. */
+static Walked
+walk(EsLookup *l, int most)
+{
+	l->row = l->found;
+	if (l->taken && !l->over)
+		step(l);
+	for (; !l->over; step(l))
+	{
+		int			at = compare(l);
+
+		if (at > 0)
+			return WALK_NONE;
+		if (at == 0 && fits(l))
+		{
+			l->taken = true;
+			if (index_fetch_heap(l->range, l->row) && is_ours(l))
+				return WALK_FOUND;
+		}
+		else if (--most < 0)
+			return WALK_FAR;
+	}
+	return WALK_NONE;
+}
+
+/* walk_to looks for keys in the range; WALK_FAR: they are too far away, or the
+ * range is not to be used. */
+static Walked
+walk_to(EsLookup *l, const Datum *keys)
+{
+	bool		goes_on = l->open;
+	Walked		result;
+
+	for (int i = 0; i <= l->walk && goes_on; i++)
+	{
+		int			c = memcmp(DatumGetUUIDP(keys[i]), &l->from[i], UUID_LEN);
+
+		/* what it has passed is not there any more */
+		if (i == l->walk && c <= 0)
+			return WALK_FAR;
+		goes_on = i == l->walk || c == 0;
+	}
+	if (!goes_on && l->rest > 0)
+	{
+		l->rest--;
+		return WALK_FAR;
+	}
+	for (int i = 0; i < l->nkeys; i++)
+		l->keys[i].sk_argument = keys[i];
+	for (int i = 0; i <= l->walk; i++)
+		l->from[i] = *DatumGetUUIDP(keys[i]);
+	if (!goes_on)
+		start(l, keys);
+	l->open = true;
+	result = walk(l, WALK_STEPS);
+	if (result != WALK_FAR)
+	{
+		if (goes_on)
+			l->misses = 0;
+		return result;
+	}
+	l->open = false;
+	if (++l->misses >= WALK_MISSES)
+		l->rest = Min(WALK_REST << Min(l->misses - WALK_MISSES, 8), WALK_REST_MOST);
+	return WALK_FAR;
+}
+
+/* ----- finding ---------------------------------------------------------- */
+
+/* same says whether the way down the index leads to the row that was walked to. */
+#ifdef USE_ASSERT_CHECKING
+static bool
+same(EsLookup *l, const Datum *keys, ScanDirection direction, bool found)
+{
+	TupleTableSlot *walked = l->row;
+	TupleTableSlot *mine = l->found;
+	bool		result;
+
+	l->found = table_slot_create(l->heap, NULL);
+	begin_with(l, keys);
+	result = go_on(l, direction) == found &&
+		(!found || ItemPointerEquals(&l->row->tts_tid, &walked->tts_tid));
+	ExecDropSingleTupleTableSlot(l->found);
+	l->found = mine;
+	l->row = walked;
+	return result;
+}
+#endif
 
 /* es_lookup_find looks for the first row with these keys, in the order of the
  * index; false: there is none. */
 bool
 es_lookup_find(EsLookup *l, const Datum *keys)
 {
+	if (l->walk >= 0)
+	{
+		Walked		w = walk_to(l, keys);
+
+		l->walked = w != WALK_FAR;
+		Assert(!l->walked || same(l, keys, ForwardScanDirection, w == WALK_FOUND));
+		if (l->walked)
+			return w == WALK_FOUND;
+	}
 	begin_with(l, keys);
 	return go_on(l, ForwardScanDirection);
 }
@@ -119,6 +321,8 @@ es_lookup_find(EsLookup *l, const Datum *keys)
 bool
 es_lookup_next(EsLookup *l)
 {
+	if (l->walked)
+		return walk(l, PG_INT32_MAX) == WALK_FOUND;
 	return go_on(l, ForwardScanDirection);
 }
 
@@ -126,8 +330,19 @@ es_lookup_next(EsLookup *l)
 bool
 es_lookup_last(EsLookup *l, const Datum *keys)
 {
-	begin_with(l, keys);
-	return go_on(l, BackwardScanDirection);
+	Walked		w = l->walk >= 0 ? walk_to(l, keys) : WALK_FAR;
+
+	if (w == WALK_FAR)
+	{
+		l->walked = false;
+		begin_with(l, keys);
+		return go_on(l, BackwardScanDirection);
+	}
+	for (l->walked = w == WALK_FOUND; w == WALK_FOUND; w = walk(l, PG_INT32_MAX))
+		ExecCopySlot(l->kept, l->row);
+	l->row = l->kept;
+	Assert(same(l, keys, BackwardScanDirection, l->walked));
+	return l->walked;
 }
 
 /*
@@ -170,6 +385,11 @@ void
 es_lookup_end(EsLookup *l)
 {
 	index_endscan(l->scan);
+	if (l->range != NULL)
+	{
+		index_endscan(l->range);
+		ExecDropSingleTupleTableSlot(l->kept);
+	}
 	ExecDropSingleTupleTableSlot(l->found);
 	if (l->locked != NULL)
 		ExecDropSingleTupleTableSlot(l->locked);

@@ -35,6 +35,17 @@ typedef struct EsLookup
 	TupleTableSlot *row;			/* one of them: what is read */
 	ScanKeyData keys[ES_LOOKUP_KEYS];
 	int			nkeys;
+	/* neighbours: see es_lookup_walk() */
+	int			walk;			/* the key that grows, by its place; -1: none does */
+	IndexScanDesc range;		/* from one of its values on; NULL: not yet */
+	TupleTableSlot *kept;
+	pg_uuid_t	from[ES_LOOKUP_KEYS];	/* what was last looked for in it */
+	bool		open;			/* the range stands where that was */
+	bool		walked;			/* the row is the range's */
+	bool		over;			/* nothing is left of it */
+	bool		taken;			/* its entry is the row's: the next one is next */
+	int			misses;			/* one after the other */
+	int			rest;			/* so many by themselves */
 	AttrNumber	tenant_column;
 	AttrNumber	columns[ES_LOOKUP_COLUMNS];
 } EsLookup;
@@ -46,6 +57,7 @@ extern void es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap,
 							int nkeys, const EsLookupKey *keys, const char *const *columns);
 extern void es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const char *index,
 						   Snapshot snapshot, int nkeys, const EsLookupKey *keys, const char *const *columns);
+extern void es_lookup_walk(EsLookup *l, int key);
 extern bool es_lookup_find(EsLookup *l, const Datum *keys);
 extern bool es_lookup_next(EsLookup *l);
 extern bool es_lookup_last(EsLookup *l, const Datum *keys);

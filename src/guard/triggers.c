@@ -229,9 +229,14 @@ guard_transition(PG_FUNCTION_ARGS)
 	TupleDesc	desc = RelationGetDescr(t->tg_relation);
 	bool		update = TRIGGER_FIRED_BY_UPDATE(t->tg_event);
 	HeapTuple	row = update ? t->tg_newtuple : t->tg_trigtuple;
+	const char *machine;
 	char	   *from = "";
 	char	   *to;
 	const char *article;
+	Datum		is;
+	Datum		was;
+	bool		isnull;
+	bool		wasnull = false;
 	int			col;
 
 	if (t->tg_trigger->tgnargs != 2 || !TRIGGER_FIRED_FOR_ROW(t->tg_event) ||
@@ -239,25 +244,29 @@ guard_transition(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"guard_transition\" takes a machine and a column and is for INSERT and UPDATE of rows")));
+	machine = t->tg_trigger->tgargs[0];
 	col = SPI_fnumber(desc, t->tg_trigger->tgargs[1]);
-	if (col <= 0)
-		elog(ERROR, "column \"%s\" not found", t->tg_trigger->tgargs[1]);
-	to = SPI_getvalue(row, desc, col);
-	if (update)
-		from = SPI_getvalue(t->tg_trigtuple, desc, col);
-	if (to == NULL || from == NULL)
+	if (col <= 0 || TupleDescAttr(desc, col - 1)->atttypid != TEXTOID)
+		elog(ERROR, "there is no text column \"%s\"", t->tg_trigger->tgargs[1]);
+	is = heap_getattr(row, col, desc, &isnull);
+	was = update ? heap_getattr(t->tg_trigtuple, col, desc, &wasnull) : (Datum) 0;
+	if (isnull || wasnull)
 		return PointerGetDatum(row);	/* NOT NULL will speak */
-	if (update && strcmp(from, to) == 0)
+	/* most rows stay what they are */
+	if (update && datum_image_eq(was, is, false, -1))
 		return PointerGetDatum(row);
-	article = strchr("aeiou", t->tg_trigger->tgargs[0][0]) ? "an" : "a";
-	if (!es_transition_allowed(t->tg_trigger->tgargs[0], from, to))
+	to = TextDatumGetCString(is);
+	if (update)
+		from = TextDatumGetCString(was);
+	article = strchr("aeiou", machine[0]) ? "an" : "a";
+	if (!es_transition_allowed(machine, from, to))
 		ereport(ERROR,
 				(errcode(es_errcode(ES_TRANSITION)),
 				 update
 				 ? errmsg("%s %s cannot go from %s to %s",
-						  article, t->tg_trigger->tgargs[0], from, to)
+						  article, machine, from, to)
 				 : errmsg("%s %s cannot begin as %s",
-						  article, t->tg_trigger->tgargs[0], to),
+						  article, machine, to),
 				 errhint("entrestate.transitions() lists what is allowed."),
 				 errtable(t->tg_relation)));
 	return PointerGetDatum(row);

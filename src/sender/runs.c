@@ -111,8 +111,13 @@ open_events(Lookups *l, const pg_uuid_t *tenant, TimestampTz since, TimestampTz 
 		if (RelationGetNumberOfBlocks(heap) == 0)
 			table_close(heap, NoLock);
 		else
-			es_lookup_begin(&l->events[l->nevents++], tenant, heap, index_get_partition(heap, parent_index),
-							snapshot, lengthof(by_lead_and_time), by_lead_and_time, columns);
+		{
+			EsLookup   *x = &l->events[l->nevents++];
+
+			es_lookup_begin(x, tenant, heap, index_get_partition(heap, parent_index), snapshot,
+							lengthof(by_lead_and_time), by_lead_and_time, columns);
+			es_lookup_walk(x, 1);
+		}
 	}
 	table_close(parent, NoLock);
 }
@@ -138,6 +143,11 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	es_lookup_open(&l->contact, tenant, "lead_contacts", "lead_contacts_primary", snapshot, 3, by_lead_and_word, contact);
 	es_lookup_open(&l->suppression, tenant, "suppressions", "suppressions_pkey", snapshot, 3, by_words, nothing);
 	es_lookup_open(&l->consent, tenant, "lead_consents", "lead_consents_pkey", snapshot, 3, by_lead_and_word, status);
+	es_lookup_walk(&l->run, 2);
+	es_lookup_walk(&l->lead, 1);
+	es_lookup_walk(&l->score, 1);
+	es_lookup_walk(&l->contact, 1);
+	es_lookup_walk(&l->consent, 1);
 	l->live = t->mode == MODE_LIVE;
 	if (l->live)
 	{
@@ -148,6 +158,7 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	if (l->caps)
 	{
 		es_lookup_open(&l->merged, tenant, "leads", "leads_merged", snapshot, 2, es_lookup_by_uuids, lead_id);
+		es_lookup_walk(&l->merged, 0);
 		es_lookup_open(&l->past, tenant, "past_contacts", "past_contacts_pkey", snapshot, 2, by_hash, past);
 		l->has_past = RelationGetNumberOfBlocks(l->past.heap) > 0;
 		open_events(l, tenant, now - caps_span, now, snapshot);
@@ -226,6 +237,29 @@ read_lead(EsLookup *x, LeadRow *row)
 	row->whatsapp_at = instant_or_never(x, 10);
 }
 
+static int
+compare_keys(const void *a, const void *b)
+{
+	const Run  *x = *(Run *const *) a;
+	const Run  *y = *(Run *const *) b;
+	int			c = x->campaign == y->campaign ? 0 : memcmp(&x->campaign->id, &y->campaign->id, UUID_LEN);
+
+	return c != 0 ? c : memcmp(&x->lead, &y->lead, UUID_LEN);
+}
+
+/* by_key are runs in the order in which the look-ups walk: those of a campaign by
+ * their leads. */
+static Run **
+by_key(Run *runs, int nruns)
+{
+	Run		  **order = palloc(sizeof(Run *) * Max(nruns, 1));
+
+	for (int i = 0; i < nruns; i++)
+		order[i] = &runs[i];
+	qsort(order, nruns, sizeof(Run *), compare_keys);
+	return order;
+}
+
 /*
  * lock_leads locks the runs' leads, those that nobody else has, and reads them as
  * they stand: FOR NO KEY UPDATE, since a share lock would have to be raised to open
@@ -235,19 +269,23 @@ void
 lock_leads(const Tenant *t, Run *runs, int nruns)
 {
 	EsLookup	lead;
+	Run		  **order = by_key(runs, nruns);
 
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	es_lookup_open(&lead, &t->id, "leads", "leads_pkey", GetActiveSnapshot(), 2, es_lookup_by_uuids, lead_columns);
+	es_lookup_walk(&lead, 1);
 	for (int i = 0; i < nruns; i++)
 	{
-		Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(&runs[i].lead)};
+		Run		   *r = order[i];
+		Datum		key[] = {UUIDPGetDatum(&t->id), UUIDPGetDatum(&r->lead)};
 
-		runs[i].locked = es_lookup_find(&lead, key) && es_lookup_lock(&lead);
-		if (runs[i].locked)
-			read_lead(&lead, &runs[i].row);
+		r->locked = es_lookup_find(&lead, key) && es_lookup_lock(&lead);
+		if (r->locked)
+			read_lead(&lead, &r->row);
 	}
 	es_lookup_end(&lead);
+	pfree(order);
 	PopActiveSnapshot();
 }
 
@@ -591,6 +629,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 	Datum		channels[4] = {0};
 	Datum		kinds[4] = {0};
 	int64		span = 0;
+	Run		  **order;
 
 	for (int i = 0; i < nqueues; i++)
 		for (int c = 0; c < queues[i].campaign->ncaps; c++)
@@ -604,9 +643,10 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	lookups_open(&l, t, span, now, GetActiveSnapshot());
+	order = by_key(runs, nruns);
 	for (int i = 0; i < nruns; i++)
 	{
-		Run		   *r = &runs[i];
+		Run		   *r = order[i];
 
 		r->stale = true;
 		r->found = r->locked && find_run(&l, &t->id, r);
@@ -618,6 +658,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 		if (r->campaign->ncaps > 0)
 			find_capped(&l, t, r, now);
 	}
+	pfree(order);
 	lookups_close(&l);
 	PopActiveSnapshot();
 

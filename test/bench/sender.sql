@@ -50,14 +50,16 @@ INSERT INTO plain.sender_runs SELECT * FROM entrestate.sender_runs;
 INSERT INTO plain.due_one SELECT tenant_id, campaign_id, next_at, lead_id FROM entrestate.sender_runs;
 VACUUM ANALYZE plain.sender_runs, plain.due_one;
 -- the rows of a batch of a thousand steps and nothing else: no gate, no lock, no guard, no row security
-CREATE FUNCTION data.step_plain(tenant uuid, now timestamptz) RETURNS integer LANGUAGE plpgsql AS $$
+CREATE FUNCTION data.step_plain(tenant uuid, now timestamptz) RETURNS integer LANGUAGE plpgsql
+-- each row by its key, once
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
   n integer;
 BEGIN
   WITH d AS MATERIALIZED (
-    DELETE FROM plain.due_one w WHERE (w.tenant_id, w.campaign_id, w.due_at, w.lead_id) IN (
-      SELECT x.tenant_id, x.campaign_id, x.due_at, x.lead_id FROM plain.due_one x
-      WHERE x.tenant_id = tenant AND x.due_at <= now ORDER BY x.campaign_id, x.due_at, x.lead_id LIMIT 1000)
+    DELETE FROM plain.due_one w WHERE w.ctid = ANY (ARRAY(
+      SELECT x.ctid FROM plain.due_one x
+      WHERE x.tenant_id = tenant AND x.due_at <= now ORDER BY x.campaign_id, x.due_at, x.lead_id LIMIT 1000))
     RETURNING w.*
   ), u AS MATERIALIZED (
     UPDATE plain.sender_runs r SET cursor = r.cursor + 1, status = 'running', next_at = now + interval '1 day', first_due_at = now + interval '1 day',
