@@ -134,7 +134,7 @@ typedef struct Lookups
 } Lookups;
 
 static void
-lookups_open(Lookups *l, Datum tenant)
+lookups_open(Lookups *l, Datum tenant, int nleads)
 {
 	static const char *const settings[] = {"version", "score_window", "hot_threshold", "warming_threshold",
 	"open", "click", "chat_message", "rapid_interaction", "form_resubmission", "reply", "call_request", "visit_request", NULL};
@@ -153,6 +153,12 @@ lookups_open(Lookups *l, Datum tenant)
 	es_lookup_open(&l->score, t, "lead_scores", "lead_scores_pkey", snapshot, 2, es_lookup_by_uuids, score);
 	es_lookup_open(&l->attribution, t, "lead_attributions", "lead_attributions_pkey", snapshot, 2, es_lookup_by_uuids, attribution);
 	es_lookup_open(&l->campaign, t, "campaigns", "campaigns_pkey", snapshot, 2, es_lookup_by_uuids, campaign);
+	/* leads are in order; a few are soon found one by one */
+	if (nleads < 16)
+		return;
+	es_lookup_walk(&l->lead, 1);
+	es_lookup_walk(&l->score, 1);
+	es_lookup_walk(&l->attribution, 1);
 }
 
 static void
@@ -715,7 +721,7 @@ audience_signals(PG_FUNCTION_ARGS)
 			}
 			leads[nleads - 1].end = i + 1;
 		}
-		lookups_open(&lookups, tenant);
+		lookups_open(&lookups, tenant, nleads);
 		settings = settings_of(&lookups, tenant);
 		for (int i = 0; i < nleads; i++)
 			read_lead(&lookups, tenant, &leads[i], &settings);
