@@ -553,6 +553,35 @@ $$;
 COMMENT ON FUNCTION lead_list(uuid, timestamptz, uuid, integer) IS
 'A campaign''s leads, last changed first; before and before_lead: updated_at and id of the last one of the page before. Capability: lead.read. Errors: 22004, 22023. (A7)';
 
+CREATE FUNCTION lead_texts_newest(tenant uuid, wanted tsquery, upto uuid, newest integer, most integer) RETURNS uuid[]
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN ARRAY(SELECT x.lead_id FROM (SELECT y.lead_id, y.words FROM entrestate.lead_texts y
+      WHERE y.tenant_id = tenant AND y.lead_id < upto ORDER BY y.lead_id DESC LIMIT newest) x
+    WHERE x.words @@ wanted LIMIT most);
+END
+$$;
+COMMENT ON FUNCTION lead_texts_newest(uuid, tsquery, uuid, integer, integer) IS
+'Internal: of so many of the newest leads before upto those that have the words, newest first, at most so many.';
+
+CREATE FUNCTION leads_fit(tenant uuid, leads uuid[], with_status text, campaign uuid, tag text, owner text, max_rows integer) RETURNS uuid[]
+LANGUAGE plpgsql STABLE
+-- PL/pgSQL keeps the plan for the session. One lead after the other, until there are enough.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN ARRAY(SELECT l.lead_id FROM unnest(leads) i
+    CROSS JOIN LATERAL (SELECT * FROM entrestate.leads y WHERE y.tenant_id = tenant AND y.lead_id = i OFFSET 0) l
+    WHERE l.merged_into IS NULL AND (with_status IS NULL OR l.status = with_status)
+      AND (campaign IS NULL OR l.campaign_id = campaign) AND (owner IS NULL OR l.owner_id = owner)
+      AND (leads_fit.tag IS NULL OR EXISTS (SELECT FROM entrestate.lead_tags g WHERE g.tenant_id = tenant AND g.lead_id = l.lead_id AND g.tag = lower(btrim(leads_fit.tag))))
+    LIMIT max_rows);
+END
+$$;
+COMMENT ON FUNCTION leads_fit(uuid, uuid[], text, uuid, text, text, integer) IS
+'Internal: the first of these leads that have this status, campaign, tag and owner, where given, and were not merged away.';
+
 CREATE FUNCTION lead_search(query text DEFAULT NULL, with_status text DEFAULT NULL, campaign uuid DEFAULT NULL,
   tag text DEFAULT NULL, owner text DEFAULT NULL, before uuid DEFAULT NULL, max_rows integer DEFAULT 50)
 RETURNS TABLE (lead_id uuid, full_name text, company text, email text, status text, direction text, campaign_id uuid,
@@ -567,7 +596,12 @@ DECLARE
   as_phone text;
   words text[];
   wanted tsquery;
+  newest CONSTANT integer := 20 * max_rows;
+  few CONSTANT integer := 10000;
+  -- without conditions each fits
+  most CONSTANT integer := CASE WHEN coalesce(with_status, campaign::text, tag, owner) IS NULL THEN max_rows END;
   found uuid[];
+  page uuid[];
 BEGIN
   PERFORM entrestate.arg_rows(max_rows);
   PERFORM entrestate.arg_text('query', query, 200, 0);
@@ -588,17 +622,28 @@ BEGIN
       END IF;
       -- every word, each as the beginning of one
       wanted := (SELECT string_agg(quote_literal(entrestate.search_key(t) || w) || ':*', ' & ') FROM unnest(words) w)::tsquery;
+      -- What most leads have, the newest have a page of. What few have is found by the index of words. What is between
+      -- is looked for in more of the newest, since nobody needs the rest found and sorted, unless there is no page of it.
+      page := entrestate.leads_fit(t, entrestate.lead_texts_newest(t, wanted, upto, newest, most), with_status, campaign, tag, owner, max_rows);
+      IF cardinality(page) < max_rows AND EXISTS (SELECT FROM entrestate.lead_texts x WHERE x.tenant_id = t AND x.lead_id < upto
+          ORDER BY x.lead_id DESC OFFSET newest LIMIT 1) THEN
+        found := ARRAY(SELECT x.lead_id FROM entrestate.lead_texts x WHERE x.words @@ wanted AND x.tenant_id = t AND x.lead_id < upto LIMIT few + 1);
+        IF cardinality(found) > few THEN
+          page := entrestate.leads_fit(t, entrestate.lead_texts_newest(t, wanted, upto, 2 * few, most), with_status, campaign, tag, owner, max_rows);
+          found := CASE WHEN cardinality(page) < max_rows THEN
+            ARRAY(SELECT x.lead_id FROM entrestate.lead_texts x WHERE x.words @@ wanted AND x.tenant_id = t AND x.lead_id < upto) END;
+        END IF;
+        IF found IS NOT NULL THEN
+          page := entrestate.leads_fit(t, ARRAY(SELECT i FROM unnest(found) i ORDER BY i DESC), with_status, campaign, tag, owner, max_rows);
+        END IF;
+      END IF;
       RETURN QUERY
       SELECT l.lead_id, l.full_name, l.company, (SELECT k.address FROM entrestate.lead_contacts k
           WHERE k.tenant_id = t AND k.lead_id = l.lead_id AND k.kind = 'email' AND k.is_primary),
         l.status, l.direction, l.campaign_id, l.owner_id, l.created_at, l.updated_at
-      FROM (SELECT x.lead_id FROM entrestate.lead_texts x WHERE x.words @@ wanted AND x.tenant_id = t AND x.lead_id < upto
-            ORDER BY x.lead_id DESC) x
-      CROSS JOIN LATERAL (SELECT * FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = x.lead_id OFFSET 0) l
-      WHERE l.merged_into IS NULL AND (with_status IS NULL OR l.status = with_status)
-        AND (campaign IS NULL OR l.campaign_id = campaign) AND (owner IS NULL OR l.owner_id = owner)
-        AND (tag IS NULL OR EXISTS (SELECT FROM entrestate.lead_tags g WHERE g.tenant_id = t AND g.lead_id = l.lead_id AND g.tag = lower(btrim(lead_search.tag))))
-      ORDER BY x.lead_id DESC LIMIT max_rows;
+      FROM unnest(page) i
+      CROSS JOIN LATERAL (SELECT * FROM entrestate.leads y WHERE y.tenant_id = t AND y.lead_id = i OFFSET 0) l
+      ORDER BY l.lead_id DESC;
       RETURN;
     END IF;
   END IF;
