@@ -8,12 +8,9 @@ CREATE FUNCTION member_contact_set(user_id text, kind text, address text) RETURN
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET row_security = on SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-  t uuid := entrestate.require('members.contact');
+  t uuid := entrestate.require(CASE user_id WHEN entrestate.current_actor() THEN 'members.contact' ELSE 'members.manage' END);
   norm text;
 BEGIN
-  IF user_id IS DISTINCT FROM entrestate.current_actor() THEN
-    PERFORM entrestate.require('members.manage');
-  END IF;
   PERFORM entrestate.arg_user('user_id', user_id);
   PERFORM entrestate.arg_choice('kind', kind, ARRAY['email', 'phone']);
   IF address IS NOT NULL THEN
@@ -46,7 +43,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION member_contact_set(text, text, text) IS
-'Sets where a member is reached by email or phone, for test sends; NULL takes the address away. It goes with the member. Refused for an address that a lead has. Events tell that it was set, and not the address. Capability: members.contact for one''s own, and members.manage for another''s. Errors: P0002, 22004, 22023, 23505, 54000. (B1)';
+'Sets where a member is reached by email or phone, for test sends; NULL takes the address away. It goes with the member. Refused for an address that a lead has. Events tell that it was set, and not the address. Capability: members.contact for one''s own, members.manage for another''s. Errors: P0002, 22004, 22023, 23505, 54000. (B1)';
 
 CREATE FUNCTION sender_sample(document jsonb, fields text[]) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE

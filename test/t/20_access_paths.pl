@@ -418,9 +418,12 @@ my %app = (
   'lead_list, the next page' => [ "SELECT count(*) FROM entrestate.lead_list(:campaign, '2026-02-01')", 400 ],
   member_add => [ "SELECT entrestate.member_add('someone')", 400 ],
   member_update => [ "SELECT entrestate.member_add('someone'), entrestate.member_update('someone', 'viewer')", 800 ],
+  member_contact_set => [ "SELECT entrestate.member_contact_set('owner', 'email', 'owner\@example.com')", 500 ],
   member_remove => [ "SELECT entrestate.member_add('someone'), entrestate.member_remove('someone')", 800 ],
   delivery_report => [ "SELECT entrestate.delivery_report(i.campaign_id, i.lead_id, 0, 0, 'opened') FROM (SELECT x.campaign_id, x.lead_id FROM entrestate.sender_intents x WHERE x.campaign_id = :campaign AND x.status = 'sent' ORDER BY x.tenant_id, x.campaign_id, x.lead_id LIMIT 1) i", 1000 ],
   sandbox_set => [ 'SELECT entrestate.sandbox_set(1)', 500 ],
+  sender_test_send => [ "SELECT m, (entrestate.sender_test_send(:campaign, 1, 0)).outcome FROM entrestate.member_contact_set('owner', 'email', 'owner\@example.com') m", 1500 ],
+  sender_test_list => [ 'SELECT count(*) FROM entrestate.sender_test_list(:campaign)', 200 ],
   sender_history => [ 'SELECT count(*) FROM entrestate.sender_history(:lead)', 200 ],
   'sender_history, of a campaign' => [ 'SELECT count(*) FROM entrestate.sender_history(:lead, :campaign)', 200 ],
   # count the tenant's runs, or what happened to them
