@@ -78,7 +78,7 @@ SELECT is(pg_temp.contacts('t'), 'boss email boss@example.org boss@example.org a
   'who manages members sets anybody''s; a national number is of the tenant''s country');
 SELECT is((SELECT string_agg(concat_ws(' ', a.actor, a.target_id, a.detail), ', ' ORDER BY a.id) FROM entrestate.audit_log a JOIN flow.tenant t ON t.tenant = a.tenant_id AND t.name = 't' WHERE a.action = 'member.contact' LIMIT 1),
   'vic vic {"kind": "email", "removed": false}, adm ope {"kind": "phone", "removed": false}, adm boss {"kind": "email", "removed": false}, adm boss {"kind": "phone", "removed": false}, adm vic {"kind": "email", "removed": false}', 'audited, without the address');
-SELECT is((SELECT count(*)::int FROM (SELECT a::text AS said FROM entrestate.audit_log a UNION ALL SELECT e::text FROM entrestate.activity_events e) x WHERE said ~* 'exämple|example.org|0777|0778'), 0, 'no event has an address');
+SELECT is((SELECT count(*)::int FROM (SELECT a::text AS said FROM entrestate.audit_log a UNION ALL SELECT e::text FROM entrestate.activity_events e) x WHERE said ~* 'exämple|example.org|\+1416555077'), 0, 'no event has an address');
 SELECT is((SELECT string_agg(a.attname || ' ' || a.attstattarget, ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = 'entrestate.member_contacts'::regclass AND a.attname LIKE 'address%'), 'address 0,address_norm 0', 'nor do the planner''s statistics');
 SELECT entrestate.member_contact_set('ope', 'phone', NULL) FROM pg_temp.as('t', 'ope') \g /dev/null
 SELECT is(pg_temp.contacts('t') ~ 'ope', false, 'NULL takes it away');
