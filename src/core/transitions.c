@@ -120,6 +120,17 @@ static const Transition transitions[] = {
 	{"intent", "unknown", "failed"},
 	{"intent", "ready", "voided"},
 	{"intent", "leased", "voided"},
+
+	/* SENDER.md section 8: a test send; the sandbox and a dry run are final at
+	 * once */
+	{"test", "", "ready"},
+	{"test", "", "sent"},
+	{"test", "", "simulated"},
+	{"test", "ready", "sent"},
+	{"test", "ready", "failed"},
+	{"test", "ready", "unknown"},
+	{"test", "unknown", "sent"},
+	{"test", "unknown", "failed"},
 };
 
 /* es_transition_allowed tells whether a machine may go from one state to another. */

@@ -138,11 +138,16 @@ BEGIN
   -- a minute that is over limits nothing any more
   DELETE FROM entrestate.sender_usage u WHERE u.tenant_id = tenant AND u.budget IN ('channel_minute', 'campaign_minute', 'domain_minute')
     AND u.window_at < entrestate.clock_now() - interval '2 days';
+  -- a test that nobody has taken is not expected any longer, and its message,
+  -- which may tell of a lead, is not kept for ever
+  UPDATE entrestate.sender_tests s SET status = 'failed', message = NULL, final_at = entrestate.clock_now(),
+    reason = (SELECT x.code FROM entrestate.sender_reasons() x WHERE x.name = 'too_late')
+  WHERE s.tenant_id = tenant AND s.status = 'ready' AND s.created_at < entrestate.clock_now() - interval '3 days';
   RETURN n;
 END
 $$;
 COMMENT ON FUNCTION sender_upkeep_tenant(uuid) IS
-'Starts the runs that a race missed: of leads attributed in a transaction that was open while their campaign''s sender became able to start runs; returns how many. Forgets the use of rates of two days ago. For entrestate_worker. Errors: 22004. (B8)';
+'Starts the runs that a race missed: of leads attributed in a transaction that was open while their campaign''s sender became able to start runs; returns how many. Forgets the use of rates of two days ago; a test send that no provider has taken within three days fails as too_late. For entrestate_worker. Errors: 22004. (B8)';
 
 CREATE PROCEDURE sender_upkeep()
 LANGUAGE plpgsql

@@ -176,3 +176,80 @@ sender_retry_step(PG_FUNCTION_ARGS)
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(became));
 }
+
+PG_FUNCTION_INFO_V1(sender_test_gates);
+
+/*
+ * sender_test_gates(tenant, campaign, version, step, address, suppressed, unapproved,
+ * missing, free_text) asks the gates whether a step's message may go to a member:
+ * the gates of the tenant, the campaign, the channel and the budgets, and the 10th
+ * with the member in the lead's place.  What tells of a lead or of a run's time
+ * does not match.  Takes the send from the budgets, unless it is a rehearsal;
+ * anything but admitting or simulating it is refused with its reason.  Returns
+ * sent, ready or simulated.
+ */
+Datum
+sender_test_gates(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t	id = *PG_GETARG_UUID_P(0);
+	pg_uuid_t	campaign_id = *PG_GETARG_UUID_P(1);
+	DueEntry	asked = {.campaign = campaign_id, .version = PG_GETARG_INT32(2), .step = PG_GETARG_INT32(3)};
+	const char *address = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
+	const char *missing = PG_ARGISNULL(7) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(7));
+	Tenant		tenant;
+	Campaign   *campaigns;
+	int			ncampaigns;
+	Queue	   *queue;
+	int			nqueues;
+	Run			run = {.variant = -1};
+	SenderFacts f;
+	SenderDecision d;
+	const char *became;
+
+	/* as in a batch */
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("a test send needs the isolation level READ COMMITTED")));
+	SPI_connect();
+	if (!load_tenant(&id, es_now(), true, &tenant))
+		elog(ERROR, "there is no such tenant");
+	campaigns = load_campaigns(&tenant, &campaign_id, true, &ncampaigns);
+	queue = load_queues(&tenant, campaigns, ncampaigns, &asked, &nqueues);
+	if (nqueues != 1 || queue->channel == CHANNEL_NONE)
+		elog(ERROR, "there is no step %d", asked.step);
+	if (tenant.domains != NULL && queue->channel == CHANNEL_EMAIL && address != NULL)
+		run.domain = domain_of(&tenant, strrchr(address, '@') + 1);
+
+	f = facts_of(&tenant, queue, NULL, es_now());
+	/* people test before the campaign begins */
+	if (f.campaign == CAMPAIGN_DRAFT)
+		f.campaign = CAMPAIGN_ACTIVE;
+	f.sender_enabled = true;
+	f.contact = address == NULL ? CONTACT_MISSING : PG_GETARG_BOOL(5) ? CONTACT_SUPPRESSED : CONTACT_USABLE;
+	/* a text may be tried before it is approved, and without the others of its
+	 * step */
+	f.unapproved = PG_GETARG_BOOL(6);
+	f.missing_field = missing != NULL;
+	/* a member never wrote to the tenant */
+	f.whatsapp_closed = PG_GETARG_BOOL(8);
+	if (f.budget == REASON_NONE && run.domain != NULL && run.domain->left <= 0)
+		f.budget = REASON_RATE_LIMITED;
+	d = sender_decide(&f);
+	if (d.action != ACTION_ADMIT && d.action != ACTION_SIMULATE)
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("the step cannot be tested: %s", sender_reason_word(d.reason)),
+				 d.reason == REASON_MISSING_FIELD ? errdetail("Without a value: %s.", missing) : 0,
+				 errhint("A test passes the gates like any other message, with the member in the lead's place.")));
+	if (d.action == ACTION_SIMULATE)
+		became = "simulated";
+	else
+	{
+		became = tenant.mode == MODE_SANDBOX ? "sent" : "ready";
+		sender_use_up(&tenant, queue, &run);
+		sender_write_usage(&tenant, campaigns, ncampaigns);
+	}
+	SPI_finish();
+	PG_RETURN_TEXT_P(cstring_to_text(became));
+}

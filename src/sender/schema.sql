@@ -400,6 +400,84 @@ COMMENT ON COLUMN entrestate.sandbox_callbacks.step IS 'Its step.';
 COMMENT ON COLUMN entrestate.sandbox_callbacks.attempt IS 'Its attempt.';
 COMMENT ON COLUMN entrestate.sandbox_callbacks.what IS 'What happens: a report''s type, or the kind of a signal.';
 
+-- Where test sends go. No unique index on the address: colleagues may share a
+-- mailbox. A lead's address is refused when a test is sent.
+CREATE TABLE entrestate.member_contacts (
+  tenant_id uuid NOT NULL,
+  user_id text COLLATE "C" NOT NULL,
+  kind text COLLATE "C" NOT NULL CHECK (kind IN ('email', 'phone')),
+  address text NOT NULL CHECK (octet_length(address) BETWEEN 1 AND 1280),
+  address_norm text COLLATE "C" NOT NULL CHECK (octet_length(address_norm) BETWEEN 1 AND 320),
+  set_by text NOT NULL,
+  set_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, user_id, kind),
+  FOREIGN KEY (tenant_id, user_id) REFERENCES entrestate.members (tenant_id, user_id) ON DELETE CASCADE
+);
+COMMENT ON TABLE entrestate.member_contacts IS 'How members are reached, for test sends; removed with the member. (B1)';
+COMMENT ON COLUMN entrestate.member_contacts.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.member_contacts.user_id IS 'Member.';
+COMMENT ON COLUMN entrestate.member_contacts.kind IS 'email or phone; one of each.';
+COMMENT ON COLUMN entrestate.member_contacts.address IS 'As given.';
+COMMENT ON COLUMN entrestate.member_contacts.address_norm IS 'Normalised: email_normalise(), phone_normalise().';
+COMMENT ON COLUMN entrestate.member_contacts.set_by IS 'Who set it.';
+COMMENT ON COLUMN entrestate.member_contacts.set_at IS 'When.';
+
+-- No address: whoever sends a test looks the member's up when it starts, so one
+-- who is a member no longer gets none. No foreign key on user_id, since what was
+-- sent to somebody stays when he goes.
+CREATE TABLE entrestate.sender_tests (
+  tenant_id uuid NOT NULL,
+  test_id uuid NOT NULL,
+  campaign_id uuid NOT NULL,
+  version integer NOT NULL,
+  step smallint NOT NULL,
+  variant smallint,
+  template_id uuid NOT NULL,
+  template_version integer NOT NULL,
+  channel text NOT NULL CHECK (channel IN ('email', 'sms', 'whatsapp')),
+  user_id text COLLATE "C" NOT NULL,
+  lead_id uuid,
+  mode text NOT NULL CHECK (mode IN ('live', 'sandbox', 'dry_run')),
+  status text NOT NULL CHECK (status IN ('ready', 'sent', 'failed', 'unknown', 'simulated')),
+  message jsonb,
+  requested_by text NOT NULL,
+  created_at timestamptz NOT NULL,
+  final_at timestamptz,
+  reason smallint,
+  PRIMARY KEY (tenant_id, test_id),
+  FOREIGN KEY (tenant_id, campaign_id, version, step) REFERENCES entrestate.sender_steps (tenant_id, campaign_id, version, step),
+  FOREIGN KEY (tenant_id, template_id, template_version) REFERENCES entrestate.templates (tenant_id, template_id, version),
+  FOREIGN KEY (tenant_id, lead_id) REFERENCES entrestate.leads (tenant_id, lead_id),
+  CHECK ((status = 'ready') = (message IS NOT NULL)),
+  CHECK ((status = 'ready') = (final_at IS NULL)),
+  CHECK ((status = 'simulated') = (mode = 'dry_run'))
+);
+CREATE INDEX sender_tests_campaign ON entrestate.sender_tests (campaign_id, tenant_id, test_id);
+CREATE INDEX sender_tests_ready ON entrestate.sender_tests (created_at, tenant_id) WHERE status = 'ready';
+COMMENT ON TABLE entrestate.sender_tests IS 'Messages of steps that members were sent to see them; no lead was sent anything. (B1)';
+COMMENT ON COLUMN entrestate.sender_tests.tenant_id IS 'Tenant.';
+COMMENT ON COLUMN entrestate.sender_tests.test_id IS 'Id, a time-ordered UUID; the provider''s idempotency key.';
+COMMENT ON COLUMN entrestate.sender_tests.campaign_id IS 'Campaign.';
+COMMENT ON COLUMN entrestate.sender_tests.version IS 'Sequence version.';
+COMMENT ON COLUMN entrestate.sender_tests.step IS 'Step index.';
+COMMENT ON COLUMN entrestate.sender_tests.variant IS 'Variant of the step; NULL: it has none.';
+COMMENT ON COLUMN entrestate.sender_tests.template_id IS 'Template.';
+COMMENT ON COLUMN entrestate.sender_tests.template_version IS 'Its version.';
+COMMENT ON COLUMN entrestate.sender_tests.channel IS 'email, sms or whatsapp.';
+COMMENT ON COLUMN entrestate.sender_tests.user_id IS 'To whom: a member, then.';
+COMMENT ON COLUMN entrestate.sender_tests.lead_id IS 'Lead whose values were used; NULL: samples.';
+COMMENT ON COLUMN entrestate.sender_tests.mode IS 'live or sandbox: the tenant''s; dry_run.';
+COMMENT ON COLUMN entrestate.sender_tests.status IS 'ready, sent, failed, unknown or simulated; transitions() says what follows what.';
+COMMENT ON COLUMN entrestate.sender_tests.message IS 'The rendered message {subject, body, html} while it is ready; then removed.';
+COMMENT ON COLUMN entrestate.sender_tests.requested_by IS 'Who asked for it.';
+COMMENT ON COLUMN entrestate.sender_tests.created_at IS 'When.';
+COMMENT ON COLUMN entrestate.sender_tests.final_at IS 'When it left ready.';
+COMMENT ON COLUMN entrestate.sender_tests.reason IS 'Code of sender_reasons().';
+
+-- no statistics of what tells of a person, as of leads' addresses
+ALTER TABLE entrestate.member_contacts ALTER address SET STATISTICS 0, ALTER address_norm SET STATISTICS 0;
+ALTER TABLE entrestate.sender_tests ALTER message SET STATISTICS 0;
+
 SELECT entrestate.protect('templates', 'tenant', 'template', 'status');
 SELECT entrestate.protect('sender_sequences', 'tenant', 'sequence', 'status');
 SELECT entrestate.protect('sender_steps', 'tenant', 'steps', 'version');
@@ -411,5 +489,7 @@ SELECT entrestate.protect('sandbox_settings', 'tenant');
 SELECT entrestate.protect('sandbox_callbacks', 'global');
 SELECT entrestate.protect('sender_usage', 'derived');
 SELECT entrestate.protect('sender_holds', 'derived');
+SELECT entrestate.protect('member_contacts', 'tenant');
+SELECT entrestate.protect('sender_tests', 'derived', 'test', 'status');
 SELECT entrestate.protect('sender_events', 'events', by_month => true);
 SELECT entrestate.protect('handoff_tickets', 'tenant', 'handoff', 'status');

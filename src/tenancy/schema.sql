@@ -110,6 +110,7 @@ SELECT r, c.capability FROM (VALUES
   ('billing.manage',   '{owner}'),
   ('members.read',     '{owner,admin,operator,closer,member,viewer}'),
   ('members.manage',   '{owner,admin}'),
+  ('members.contact',  '{owner,admin,operator,closer,member,viewer}'),
   ('safety.manage',    '{owner,admin}'),
   ('audit.read',       '{owner,admin}'),
   ('activity.read',    '{owner,admin,operator,closer,member,viewer}'),

@@ -171,6 +171,9 @@ BEGIN
   PERFORM entrestate.lead_merge(l7, l6);
   PERFORM entrestate.signal_add(l6, 'form_resubmission', campaign => c);
   PERFORM entrestate.suppression_add('email', format('blocked.%s@example.com', marker));
+  -- a step's message to a member
+  PERFORM entrestate.member_contact_set(fixture.id(who, 'owner'), 'email', format('owner.%s@example.com', marker));
+  PERFORM entrestate.sender_test_send(c, 1, 0, lead => l6);
   SELECT i.import_id INTO r FROM entrestate.lead_import(jsonb_build_array(
     jsonb_build_object('full_name', marker || ' Imported', 'email', format('imported.%s@example.com', marker)),
     jsonb_build_object('email', format('imported.%s@example.com', marker)), jsonb_build_object('email', marker)), source => marker || ' file') i LIMIT 1;

@@ -95,6 +95,11 @@ SELECT tenant_id, campaign_id, -v, '{}', 'owner', '2026-01-01' FROM (SELECT DIST
 -- what the sandbox will report some day
 INSERT INTO entrestate.sandbox_callbacks (tenant_id, due_at, draw, campaign_id, lead_id, step, attempt, what)
 SELECT tenant_id, '2027-01-01'::timestamptz + i * interval '1 second', i, campaign_id, lead_id, 0, 0, 'opened' FROM data.leads WHERE i % 4 = 1;
+-- tests that were sent long ago, and addresses of many members
+INSERT INTO entrestate.sender_tests (tenant_id, test_id, campaign_id, version, step, template_id, template_version, channel, user_id, mode, status, requested_by, created_at, final_at)
+SELECT tenant_id, entrestate.uuid_v7(), campaign_id, 1, 0, lead_id, 1, 'email', 'owner', 'sandbox', 'sent', 'owner', '2026-01-01'::timestamptz + i * interval '1 second', '2026-01-02' FROM data.leads WHERE i % 4 = 0 ORDER BY i;
+INSERT INTO entrestate.member_contacts (tenant_id, user_id, kind, address, address_norm, set_by, set_at)
+SELECT tenant_id, 'user ' || i, 'email', address, address, 'owner', at FROM (SELECT *, 'user.' || i || '\@example.org' AS address FROM data.leads) l WHERE i % 20 = 0;
 -- a step that can be retried
 INSERT INTO entrestate.sender_events (tenant_id, lead_id, recorded_at, campaign_id, type, run_seq, step, attempt, mode, channel, decided_at, sequence_version)
 SELECT tenant_id, lead_id, '2026-02-20', campaign_id, (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.step.skipped'), 5, 0, 0, 2, 1, '2026-02-20', 1
@@ -418,9 +423,12 @@ my %app = (
   'lead_list, the next page' => [ "SELECT count(*) FROM entrestate.lead_list(:campaign, '2026-02-01')", 400 ],
   member_add => [ "SELECT entrestate.member_add('someone')", 400 ],
   member_update => [ "SELECT entrestate.member_add('someone'), entrestate.member_update('someone', 'viewer')", 800 ],
+  member_contact_set => [ "SELECT entrestate.member_contact_set('owner', 'email', 'owner\@example.com')", 500 ],
   member_remove => [ "SELECT entrestate.member_add('someone'), entrestate.member_remove('someone')", 800 ],
   delivery_report => [ "SELECT entrestate.delivery_report(i.campaign_id, i.lead_id, 0, 0, 'opened') FROM (SELECT x.campaign_id, x.lead_id FROM entrestate.sender_intents x WHERE x.campaign_id = :campaign AND x.status = 'sent' ORDER BY x.tenant_id, x.campaign_id, x.lead_id LIMIT 1) i", 1000 ],
   sandbox_set => [ 'SELECT entrestate.sandbox_set(1)', 500 ],
+  sender_test_send => [ "SELECT m, (entrestate.sender_test_send(:campaign, 1, 0)).outcome FROM entrestate.member_contact_set('owner', 'email', 'owner\@example.com') m", 1500 ],
+  sender_test_list => [ 'SELECT count(*) FROM entrestate.sender_test_list(:campaign)', 200 ],
   sender_history => [ 'SELECT count(*) FROM entrestate.sender_history(:lead)', 200 ],
   'sender_history, of a campaign' => [ 'SELECT count(*) FROM entrestate.sender_history(:lead, :campaign)', 200 ],
   # count the tenant's runs, or what happened to them
