@@ -209,7 +209,7 @@ foreach my $how ([ 1000, 1, 'signals_batch' ], [ 1000, 4, 'signals_batch_4_a_lea
   {
     my ($function, $suffix) = @$plain;
     query('CHECKPOINT');
-    my ($a, $b, $ratio, $spread) = pair(map({ [ 'bench_app', "$head$_\nCOMMIT;", $n ] } $signals, "SELECT data.$function($arrays);"), 4);
+    my ($a, $b, $ratio, $spread) = pair(map({ [ 'bench_app', "$head$_\nCOMMIT;", $n ] } $signals, "SELECT data.$function($arrays);"), 3);
     row(($n > 1 ? "$n a call, of " . $n / $each . ' leads' : 'one a call') . ($suffix ? ', all rows' : ''), time_of($a), time_of($b), $ratio, $spread);
     printf "%-44s %10.0f %10.0f\n", 'signals a second', 1 / $a, 1 / $b;
     $ratio{"$ratio_name$suffix"} = 1 / $ratio;

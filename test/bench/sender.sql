@@ -1,4 +1,4 @@
--- :tenants sandbox tenants with a campaign of ten steps a day apart and :leads leads each, a hundred of which
+-- :tenants sandbox tenants with a campaign of twenty steps a day apart and :leads leads each, a hundred of which
 -- came at a time; and the sender's tables once more without guards, keys and indexes alike. In a database of
 -- its own.
 SET client_min_messages = warning;
@@ -19,7 +19,7 @@ BEGIN
   m := entrestate.template_create('Hello', 'email', 'Good to meet you.', 'Hello');
   PERFORM entrestate.template_status_set(m, 1, 'approved');
   c := entrestate.campaign_create('Bench');
-  PERFORM entrestate.sequence_create(c, (SELECT jsonb_agg(jsonb_build_object('channel', 'email', 'template', m, 'delay', '1 day')) FROM generate_series(1, 10))),
+  PERFORM entrestate.sequence_create(c, (SELECT jsonb_agg(jsonb_build_object('channel', 'email', 'template', m, 'delay', '1 day')) FROM generate_series(1, 20))),
     entrestate.sequence_publish(c, 1), entrestate.campaign_status_set(c, 'active'), entrestate.campaign_update(c, sender_enabled => true, runs_on_import => true),
     -- every gate has something to look at
     entrestate.agent_settings_set(c, windows => '[{"from": "00:00", "to": "23:59"}]', caps => '[{"max": 100, "per": "7 days"}]');
