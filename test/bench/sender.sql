@@ -42,7 +42,7 @@ VACUUM ANALYZE;
 
 CREATE SCHEMA plain;
 SELECT format('CREATE TABLE plain.%I (LIKE entrestate.%1$I INCLUDING ALL) %s', t, CASE t WHEN 'sender_events' THEN 'PARTITION BY RANGE (recorded_at)' ELSE w END)
-FROM (VALUES ('sender_runs', 'WITH (fillfactor = 70)'), ('sender_due', ''), ('sender_intents', 'WITH (fillfactor = 80)'), ('sender_events', '')) v(t, w) \gexec
+FROM (VALUES ('sender_runs', 'WITH (fillfactor = 45)'), ('sender_due', ''), ('sender_intents', 'WITH (fillfactor = 80)'), ('sender_events', '')) v(t, w) \gexec
 SELECT format('CREATE TABLE plain.%I PARTITION OF plain.sender_events %s', c.relname, pg_get_expr(c.relpartbound, c.oid))
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'entrestate.sender_events'::regclass ORDER BY 1 \gexec
 CREATE TABLE plain.due_one (tenant_id uuid, campaign_id uuid, due_at timestamptz, lead_id uuid, PRIMARY KEY (tenant_id, campaign_id, due_at, lead_id));
