@@ -355,7 +355,6 @@ es_lookup_lock(EsLookup *l)
 {
 	ItemPointerData at = l->row->tts_tid;
 	TM_FailureData failure;
-	bool		isnull;
 
 	if (l->locked == NULL)
 		l->locked = table_slot_create(l->heap, NULL);
@@ -363,7 +362,7 @@ es_lookup_lock(EsLookup *l)
 						 LockTupleNoKeyExclusive, LockWaitSkip, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure) != TM_Ok)
 		return false;
 	l->row = l->locked;
-	return memcmp(DatumGetUUIDP(slot_getattr(l->row, l->tenant_column, &isnull)), &l->tenant, UUID_LEN) == 0;
+	return is_ours(l);
 }
 
 /* es_lookup_at is where the row is. */

@@ -246,10 +246,9 @@ extern void batch_open_tickets(Batch *b);
 extern const char *batch_retry(Batch *b, Run *r, SenderDecision d, int attempt, const TimestampTz *next, bool sent_before);
 
 /* process.c */
+extern void sender_require_read_committed(const char *what);
 extern void sender_use_up(Tenant *t, Queue *q, const Run *r);
 extern void sender_write_usage(const Tenant *t, const Campaign *campaigns, int ncampaigns);
-
-/* process.c */
 extern void sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *work);
 
 /* sandbox.c */

@@ -8,7 +8,6 @@
  */
 #include "core/core.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "sender/batch.h"
 #include "utils/builtins.h"
@@ -96,6 +95,23 @@ sender_skip_overdue(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(skipped);
 }
 
+/* load_step locks and reads a tenant and a campaign as a batch does, and returns what
+ * waits for the one step that is asked for. */
+static Queue *
+load_step(const pg_uuid_t *tenant_id, const DueEntry *asked, Tenant *tenant, Campaign **campaigns, int *ncampaigns)
+{
+	Queue	   *queue;
+	int			nqueues;
+
+	if (!load_tenant(tenant_id, es_now(), true, tenant))
+		elog(ERROR, "there is no such tenant");
+	*campaigns = load_campaigns(tenant, &asked->campaign, true, ncampaigns);
+	queue = load_queues(tenant, *campaigns, *ncampaigns, asked, &nqueues);
+	if (nqueues != 1 || queue->channel == CHANNEL_NONE)
+		elog(ERROR, "there is no step %d", asked->step);
+	return queue;
+}
+
 PG_FUNCTION_INFO_V1(sender_retry_step);
 
 /*
@@ -115,14 +131,12 @@ sender_retry_step(PG_FUNCTION_ARGS)
 		"SELECT next_at FROM entrestate.sender_runs WHERE tenant_id = $1 AND campaign_id = $2 AND lead_id = $3",
 	3, {UUIDOID, UUIDOID, UUIDOID}};
 	pg_uuid_t	id = *PG_GETARG_UUID_P(0);
-	pg_uuid_t	campaign_id = *PG_GETARG_UUID_P(1);
-	DueEntry	asked = {.campaign = campaign_id, .step = PG_GETARG_INT32(4)};
+	DueEntry	asked = {.campaign = *PG_GETARG_UUID_P(1), .step = PG_GETARG_INT32(4)};
 	Datum		values[6] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 	Tenant		tenant;
 	Campaign   *campaigns;
 	int			ncampaigns;
 	Queue	   *queue;
-	int			nqueues;
 	Run			run = {.variant = -1, .locked = true};
 	SenderFacts f;
 	SenderDecision d;
@@ -131,19 +145,10 @@ sender_retry_step(PG_FUNCTION_ARGS)
 	Batch		b;
 
 	asked.version = PG_GETARG_INT32(3);
-	/* as in a batch */
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(es_errcode(ES_WRONG_STATE)),
-				 errmsg("a retry needs the isolation level READ COMMITTED")));
+	sender_require_read_committed("a retry");
 	SPI_connect();
-	if (!load_tenant(&id, es_now(), true, &tenant))
-		elog(ERROR, "there is no such tenant");
+	queue = load_step(&id, &asked, &tenant, &campaigns, &ncampaigns);
 	batch_init(&b, &tenant, es_now());
-	campaigns = load_campaigns(&tenant, &campaign_id, true, &ncampaigns);
-	queue = load_queues(&tenant, campaigns, ncampaigns, &asked, &nqueues);
-	if (nqueues != 1 || queue->channel == CHANNEL_NONE)
-		elog(ERROR, "there is no step %d", asked.step);
 	run.queue = queue;
 	run.campaign = queue->campaign;
 	run.lead = *PG_GETARG_UUID_P(2);
@@ -192,32 +197,21 @@ Datum
 sender_test_gates(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t	id = *PG_GETARG_UUID_P(0);
-	pg_uuid_t	campaign_id = *PG_GETARG_UUID_P(1);
-	DueEntry	asked = {.campaign = campaign_id, .version = PG_GETARG_INT32(2), .step = PG_GETARG_INT32(3)};
+	DueEntry	asked = {.campaign = *PG_GETARG_UUID_P(1), .version = PG_GETARG_INT32(2), .step = PG_GETARG_INT32(3)};
 	const char *address = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
 	const char *missing = PG_ARGISNULL(7) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(7));
 	Tenant		tenant;
 	Campaign   *campaigns;
 	int			ncampaigns;
 	Queue	   *queue;
-	int			nqueues;
 	Run			run = {.variant = -1};
 	SenderFacts f;
 	SenderDecision d;
 	const char *became;
 
-	/* as in a batch */
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(es_errcode(ES_WRONG_STATE)),
-				 errmsg("a test send needs the isolation level READ COMMITTED")));
+	sender_require_read_committed("a test send");
 	SPI_connect();
-	if (!load_tenant(&id, es_now(), true, &tenant))
-		elog(ERROR, "there is no such tenant");
-	campaigns = load_campaigns(&tenant, &campaign_id, true, &ncampaigns);
-	queue = load_queues(&tenant, campaigns, ncampaigns, &asked, &nqueues);
-	if (nqueues != 1 || queue->channel == CHANNEL_NONE)
-		elog(ERROR, "there is no step %d", asked.step);
+	queue = load_step(&id, &asked, &tenant, &campaigns, &ncampaigns);
 	if (tenant.domains != NULL && queue->channel == CHANNEL_EMAIL && address != NULL)
 		run.domain = domain_of(&tenant, strrchr(address, '@') + 1);
 

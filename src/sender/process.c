@@ -501,6 +501,17 @@ sender_next_tenant(PG_FUNCTION_ARGS)
 	PG_RETURN_UUID_P(result);
 }
 
+/* sender_require_read_committed: what a lock waited for must be seen, also where its row
+ * did not change. */
+void
+sender_require_read_committed(const char *what)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(es_errcode(ES_WRONG_STATE)),
+				 errmsg("%s needs the isolation level READ COMMITTED", what)));
+}
+
 static void
 require_batch(int batch)
 {
@@ -535,11 +546,7 @@ sender_process_tenant(PG_FUNCTION_ARGS)
 	Batch		b;
 
 	require_batch(batch_size);
-	/* what a lock waited for must be seen, also where its row did not change */
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(es_errcode(ES_WRONG_STATE)),
-				 errmsg("a batch needs the isolation level READ COMMITTED")));
+	sender_require_read_committed("a batch");
 	es_require_schema();
 	SPI_connect();
 	if (!es_lock_try(ES_LOCK_TENANT, &id))
