@@ -571,7 +571,7 @@ write_leads(Datum tenant, const Lead *leads, int nleads, const ScoreSettings *s,
 		for (int i = 0; i < 4; i++)
 		{
 			values[i + 2] = r.values[i];
-			isnull[i + 2] = r.nulls[i] ? 'n' : ' ';
+			isnull[i + 2] = r.is[i] == ROWS_NULL ? 'n' : ' ';
 		}
 		es_spi_run(&one, SPI_OK_UPDATE, values, isnull);
 		return;

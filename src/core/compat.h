@@ -51,6 +51,44 @@ es_find_guc(const char *name)
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* From 16 on an index insert says whether only summarising indexes want it. */
+#if PG_VERSION_NUM >= 160000
+#define ES_INSERT_INDEX_TUPLES(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false)
+#define ES_EVAL_PLAN_QUAL_INIT(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define ES_INSERT_INDEX_TUPLES(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+#define ES_EVAL_PLAN_QUAL_INIT(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+
+/*
+ * ES_INIT_RANGE_TABLE lets an executor state know of the one table that is written
+ * and of its columns that are; before 16 the entry itself said which.
+ */
+#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 180000
+#define ES_UNPRUNED , bms_make_singleton(1)
+#else
+#define ES_UNPRUNED
+#endif
+#define ES_INIT_RANGE_TABLE(estate, rte, inserted, updated) \
+	do { \
+		List	   *perms_ = NIL; \
+		RTEPermissionInfo *perm_ = addRTEPermissionInfo(&perms_, rte); \
+		perm_->insertedCols = inserted; \
+		perm_->updatedCols = updated; \
+		ExecInitRangeTable(estate, list_make1(rte), perms_ ES_UNPRUNED); \
+	} while (0)
+#else
+#define ES_INIT_RANGE_TABLE(estate, rte, inserted, updated) \
+	do { \
+		(rte)->insertedCols = inserted; \
+		(rte)->updatedCols = updated; \
+		ExecInitRangeTable(estate, list_make1(rte)); \
+	} while (0)
+#endif
+
 #if PG_VERSION_NUM >= 180000
 #define ES_MODULE_MAGIC \
 	PG_MODULE_MAGIC_EXT(.name = "entrestate", .version = ENTRESTATE_VERSION)

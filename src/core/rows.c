@@ -1,10 +1,13 @@
 /*
  * rows.c
- *		Rows to be written as one statement, which reads them FROM new_rows.
+ *		Rows to be written at once.
  *
- * They lie in a tuplestore that is given to the statement as transition tables
- * are given to triggers: nothing is put into arrays and unnested again, and
- * what exceeds work_mem lies in a file.
+ * A statement reads them FROM new_rows (rows_run): they lie in a tuplestore that is
+ * given to it as transition tables are given to triggers, so nothing is put into
+ * arrays and unnested again.  What is written a thousand rows at a time goes past
+ * the planner (rows_write.c).
+ *
+ * What a value refers to is the caller's, and must live as long as the rows.
  */
 #include "core/core.h"
 
@@ -12,22 +15,46 @@
 #include "core/rows.h"
 #include "miscadmin.h"
 #include "utils/queryenvironment.h"
+#include "utils/tuplestore.h"
 
 /* rows_init begins with no rows; they live in the current memory context. */
 void
 rows_init(Rows *r, int n, const Oid *types)
 {
 	Assert(n <= ROWS_COLUMNS);
-	r->desc = CreateTemplateTupleDesc(n);
-	for (int i = 0; i < n; i++)
-	{
-		char		name[NAMEDATALEN];
+	memset(r, 0, sizeof(*r));
+	r->context = CurrentMemoryContext;
+	r->n = n;
+	r->types = types;
+}
 
-		snprintf(name, sizeof(name), "c%d", i + 1);
-		TupleDescInitEntry(r->desc, i + 1, name, types[i], -1, 0);
+static void
+add(Rows *r, Datum value, RowsIs is)
+{
+	if (r->count == r->room)
+	{
+		MemoryContext old = MemoryContextSwitchTo(r->context);
+		int			room = r->room == 0 ? 16 : r->room * 2;
+		Datum	   *values = palloc_extended(sizeof(Datum) * room * r->n, MCXT_ALLOC_HUGE);
+		uint8	   *what = palloc_extended(room * r->n, MCXT_ALLOC_HUGE);
+
+		if (r->room > 0)
+		{
+			memcpy(values, r->values, sizeof(Datum) * r->count * r->n);
+			memcpy(what, r->is, r->count * r->n);
+			pfree(r->values);
+			pfree(r->is);
+		}
+		r->values = values;
+		r->is = what;
+		r->room = room;
+		MemoryContextSwitchTo(old);
 	}
-	r->store = tuplestore_begin_heap(false, false, work_mem);
-	r->count = 0;
+	r->values[r->count * r->n + r->at] = value;
+	r->is[r->count * r->n + r->at] = is;
+	if (++r->at < r->n)
+		return;
+	r->count++;
 	r->at = 0;
 }
 
@@ -35,13 +62,14 @@ rows_init(Rows *r, int n, const Oid *types)
 void
 rows_add(Rows *r, Datum value, bool isnull)
 {
-	r->values[r->at] = value;
-	r->nulls[r->at] = isnull;
-	if (++r->at < r->desc->natts)
-		return;
-	tuplestore_putvalues(r->store, r->desc, r->values, r->nulls);
-	r->count++;
-	r->at = 0;
+	add(r, value, isnull ? ROWS_NULL : ROWS_VALUE);
+}
+
+/* rows_keep leaves the next column of a row that is updated as it is. */
+void
+rows_keep(Rows *r)
+{
+	add(r, (Datum) 0, ROWS_KEEP);
 }
 
 /*
@@ -53,23 +81,42 @@ int
 rows_run(Rows *r, EsPlan *plan, int expected, Datum *values)
 {
 	EphemeralNamedRelationData *rel;
+	TupleDesc	desc;
+	Tuplestorestate *store;
+	bool		nulls[ROWS_COLUMNS];
 	int			n;
 
 	Assert(r->at == 0);
 	if (r->count == 0)
 		return 0;
+	desc = CreateTemplateTupleDesc(r->n);
+	for (int i = 0; i < r->n; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		snprintf(name, sizeof(name), "c%d", i + 1);
+		TupleDescInitEntry(desc, i + 1, name, r->types[i], -1, 0);
+	}
+	store = tuplestore_begin_heap(false, false, work_mem);
+	for (int row = 0; row < r->count; row++)
+	{
+		for (int i = 0; i < r->n; i++)
+			nulls[i] = r->is[row * r->n + i] != ROWS_VALUE;
+		tuplestore_putvalues(store, desc, &r->values[row * r->n], nulls);
+	}
 	rel = palloc0(sizeof(EphemeralNamedRelationData));
 	rel->md.name = pstrdup("new_rows");
 	rel->md.reliddesc = InvalidOid;
-	rel->md.tupdesc = r->desc;
+	rel->md.tupdesc = desc;
 	rel->md.enrtype = ENR_NAMED_TUPLESTORE;
 	/* the plan is kept: by key, as for one row */
 	rel->md.enrtuples = 1;
-	rel->reldata = r->store;
+	rel->reldata = store;
 	if (SPI_register_relation(rel) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not name the rows");
 	n = es_spi_run(plan, expected, values, NULL);
 	if (SPI_unregister_relation("new_rows") != SPI_OK_REL_UNREGISTER)
 		elog(ERROR, "could not forget the rows");
+	tuplestore_end(store);
 	return n;
 }

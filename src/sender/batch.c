@@ -15,16 +15,18 @@
 /* Leads in a row of sender_due. */
 #define DUE_CHUNK 100
 
+/* The columns of what is written past the planner, in the order in which they are added. */
+static const char *const event_columns[] = {"lead_id", "campaign_id", "type", "run_seq", "step", "attempt", "mode",
+	"channel", "reason", "next_at", "sequence_version", "template_version", "policy_version", "score", "hot", "cap_count",
+"zone", "variant"};
+static const char *const intent_columns[] = {"campaign_id", "lead_id", "step", "attempt", "status", "provider",
+"template_id", "template_version", "outcome_reason", "variant", "channel", "started_at", "final_at"};
+static const char *const run_columns[] = {"cursor", "status", "mode", "next_at", "run_seq", "sent_steps", "reason",
+"deferrals", "first_due_at", "attempt", "last_outcome_at", "ended_at"};
+
 void
 batch_init(Batch *b, const Tenant *t, TimestampTz now)
 {
-	static const Oid events[] = {UUIDOID, UUIDOID, INT2OID, INT4OID, INT2OID,
-		INT2OID, INT2OID, INT2OID, INT2OID, TIMESTAMPTZOID, INT4OID, INT4OID,
-	INT4OID, INT4OID, BOOLOID, INT2OID, TEXTOID, INT2OID};
-	static const Oid intents[] = {UUIDOID, UUIDOID, INT2OID, INT2OID, TEXTOID,
-	TEXTOID, UUIDOID, INT4OID, INT2OID, INT2OID, TEXTOID, TIMESTAMPTZOID};
-	static const Oid runs[] = {TIDOID, INT2OID, TEXTOID, TEXTOID,
-	TIMESTAMPTZOID, INT4OID, INT2OID, INT2OID, BOOLOID, BOOLOID, INT2OID, BOOLOID};
 	static const Oid actions[] = {UUIDOID, UUIDOID, TEXTOID, TEXTOID};
 	static const Oid tickets[] = {UUIDOID, UUIDOID, TEXTOID};
 
@@ -32,9 +34,10 @@ batch_init(Batch *b, const Tenant *t, TimestampTz now)
 	b->tenant = t;
 	b->now = now;
 	b->context = CurrentMemoryContext;
-	rows_init(&b->events, lengthof(events), events);
-	rows_init(&b->intents, lengthof(intents), intents);
-	rows_init(&b->runs, lengthof(runs), runs);
+	rows_init(&b->events, lengthof(event_columns), NULL);
+	rows_init(&b->intents, lengthof(intent_columns), NULL);
+	/* and where each is */
+	rows_init(&b->runs, 1 + lengthof(run_columns), NULL);
 	rows_init(&b->actions, lengthof(actions), actions);
 	rows_init(&b->voids, 2, actions);
 	columns_init(&b->tickets, lengthof(tickets), tickets);
@@ -116,7 +119,9 @@ batch_add_intent(Batch *b, const Run *r, const char *status, const char *provide
 	rows_add(c, Int16GetDatum(reason), reason == REASON_NONE);
 	rows_add(c, Int16GetDatum(r->variant), r->variant < 0);
 	rows_add(c, CStringGetTextDatum(sender_channel_word(r->queue->channel)), false);
-	rows_add(c, TimestampTzGetDatum(b->now), strcmp(status, "ready") == 0);
+	/* started, and final */
+	for (int i = 0; i < 2; i++)
+		rows_add(c, TimestampTzGetDatum(b->now), strcmp(status, "ready") == 0);
 }
 
 static void
@@ -124,7 +129,6 @@ add_run(Batch *b, const Run *r, const char *status, const TimestampTz *next,
 		SenderReason reason, bool outcome, bool ended)
 {
 	Rows	   *c = &b->runs;
-	bool		first = outcome || ended || next == NULL;	/* not a deferral */
 
 	rows_add(c, PointerGetDatum(&r->at), false);
 	rows_add(c, Int16GetDatum(r->cursor), false);
@@ -134,10 +138,23 @@ add_run(Batch *b, const Run *r, const char *status, const TimestampTz *next,
 	rows_add(c, Int32GetDatum(r->run_seq), false);
 	rows_add(c, Int16GetDatum(r->sent_steps), false);
 	rows_add(c, Int16GetDatum(reason), reason == REASON_NONE);
-	rows_add(c, BoolGetDatum(outcome), false);
-	rows_add(c, BoolGetDatum(ended), false);
 	rows_add(c, Int16GetDatum(r->deferrals), false);
-	rows_add(c, BoolGetDatum(first), false);
+	/* a deferral leaves when it was first due, and the outcome before it */
+	if (next != NULL && !outcome && !ended && r->first_due_at != 0)
+		rows_keep(c);
+	else
+		rows_add(c, next ? TimestampTzGetDatum(*next) : (Datum) 0, next == NULL);
+	if (outcome)
+	{
+		rows_add(c, Int16GetDatum(0), false);	/* attempt */
+		rows_add(c, TimestampTzGetDatum(b->now), false);
+	}
+	else
+	{
+		rows_keep(c);
+		rows_keep(c);
+	}
+	rows_add(c, TimestampTzGetDatum(b->now), !ended);
 }
 
 /* batch_suppression is the event of a run that ends before its last step. */
@@ -401,33 +418,6 @@ write_due(Batch *b, Datum tenant)
 void
 batch_write(Batch *b)
 {
-	static EsPlan events = {
-		"INSERT INTO entrestate.sender_events (tenant_id, recorded_at, decided_at,"
-		" lead_id, campaign_id, type, run_seq, step, attempt, mode, channel, reason,"
-		" next_at, sequence_version, template_version, policy_version, score, hot, cap_count, zone, variant)"
-		" SELECT $1, $2, $2, u.* FROM new_rows AS u",
-	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
-	static EsPlan intents = {
-		"INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step,"
-		" attempt, status, provider, template_id, template_version,"
-		" mode, channel, not_before, created_at, started_at, final_at, outcome_reason, variant)"
-		" SELECT $1, u.c, u.l, u.step, u.attempt, u.status, u.provider, u.template, u.version,"
-		" $3, u.channel, $2, $2, u.final_at, u.final_at, u.reason, u.variant"
-		" FROM new_rows AS u(c, l, step, attempt, status, provider, template, version, reason, variant, channel, final_at)",
-	3, {UUIDOID, TIMESTAMPTZOID, TEXTOID}, .generic = true};
-	static EsPlan runs = {
-		"UPDATE entrestate.sender_runs r SET cursor = u.cursor, status = u.status,"
-		" mode = u.mode, next_at = u.next_at, run_seq = u.seq,"
-		" first_due_at = CASE WHEN u.first THEN u.next_at ELSE coalesce(r.first_due_at, u.next_at) END,"
-		" sent_steps = u.sent, reason = u.reason, updated_at = $2,"
-		" attempt = CASE WHEN u.outcome THEN 0 ELSE r.attempt END,"
-		" deferrals = u.deferrals,"
-		" last_outcome_at = CASE WHEN u.outcome THEN $2 ELSE r.last_outcome_at END,"
-		" ended_at = CASE WHEN u.ended THEN $2 END"
-		/* where it was read: whoever has its lead has the run */
-		" FROM new_rows AS u(at, cursor, status, mode, next_at, seq, sent, reason, outcome, ended, deferrals, first)"
-		" WHERE r.ctid = u.at AND r.tenant_id = $1",
-	2, {UUIDOID, TIMESTAMPTZOID}, .generic = true};
 	static EsPlan actions = {
 		"INSERT INTO entrestate.audience_actions (tenant_id, recorded_at, id, type, campaign_id, lead_id, detail)"
 		" SELECT $1, $2, entrestate.uuid_v7(), u.type, u.c, u.l,"
@@ -448,16 +438,21 @@ batch_write(Batch *b)
 		"   AND y.campaign_id = v.c AND y.lead_id = v.l OFFSET 0) x OFFSET 0) u"
 		" WHERE r.ctid = u.at AND r.tenant_id = $1",
 	1, {UUIDOID}, .generic = true};
-	Datum		values[3] = {UUIDPGetDatum(&b->tenant->id), TimestampTzGetDatum(b->now)};
+	Datum		values[2] = {UUIDPGetDatum(&b->tenant->id), TimestampTzGetDatum(b->now)};
+	const RowsFixed fixed[] = {{"tenant_id", values[0]}, {"recorded_at", values[1]}, {"decided_at", values[1]}};
+	const RowsFixed changed[] = {{"updated_at", values[1]}};
 
 	/* the brake has none, and does not know the mode */
 	if (b->intents.count > 0)
-		values[2] = CStringGetTextDatum(sender_mode_word(b->tenant->mode));
-	rows_run(&b->intents, &intents, SPI_OK_INSERT, values);
-	rows_run(&b->events, &events, SPI_OK_INSERT, values);
-	/* they are ours: we have their leads */
-	if (rows_run(&b->runs, &runs, SPI_OK_UPDATE, values) != b->runs.count)
-		elog(ERROR, "a run was changed by somebody who does not have its lead");
+	{
+		const RowsFixed admitted[] = {{"tenant_id", values[0]}, {"not_before", values[1]}, {"created_at", values[1]},
+		{"mode", CStringGetTextDatum(sender_mode_word(b->tenant->mode))}};
+
+		rows_insert(&b->intents, "sender_intents", intent_columns, lengthof(admitted), admitted);
+	}
+	rows_insert(&b->events, "sender_events", event_columns, lengthof(fixed), fixed);
+	/* where they were read: whoever has a lead has its runs, and we have them */
+	rows_update(&b->runs, "sender_runs", run_columns, lengthof(changed), changed);
 	rows_run(&b->parked, &parked, SPI_OK_UPDATE, values);
 	write_due(b, values[0]);
 	sandbox_write(b);
