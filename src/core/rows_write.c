@@ -136,11 +136,14 @@ target_close(Target *t)
 	CommandCounterIncrement();
 }
 
-/* require_tenant is the policy of row security. */
+/* require_tenant is the policy of row security, for a row whose tenant is in that column. */
 static void
-require_tenant(const Target *t, const TupleTableSlot *row)
+require_tenant(const Target *t, TupleTableSlot *row, int column)
 {
-	if (row->tts_isnull[t->tenant_at] || memcmp(DatumGetUUIDP(row->tts_values[t->tenant_at]), t->tenant, UUID_LEN) != 0)
+	bool		isnull;
+	Datum		tenant = slot_getattr(row, column + 1, &isnull);
+
+	if (isnull || memcmp(DatumGetUUIDP(tenant), t->tenant, UUID_LEN) != 0)
 		ereport(ERROR,
 				(errcode(es_errcode(ES_CROSS_TENANT)),
 				 errmsg("write to table \"%s\" is refused: the row's tenant is not that of the context",
@@ -154,6 +157,7 @@ typedef struct Leaf
 {
 	ResultRelInfo *info;
 	TupleConversionMap *map;	/* NULL: it has the columns of the table */
+	int			tenant_at;
 	TupleTableSlot *slots[AT_ONCE];
 	int			nslots;			/* made */
 	int			n;				/* full */
@@ -243,6 +247,7 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 	{
 		ExecOpenIndices(t.info, false);
 		leaf.info = t.info;
+		leaf.tenant_at = t.tenant_at;
 	}
 	ExecBSInsertTriggers(t.estate, t.info);
 
@@ -270,7 +275,6 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			if (defaults[c] != NULL)
 				row->tts_values[c] = ExecEvalExprSwitchContext(defaults[c], GetPerTupleExprContext(t.estate), &row->tts_isnull[c]);
 		ExecStoreVirtualTuple(row);
-		require_tenant(&t, row);
 
 		if (key >= 0 && (leaf.info == NULL || row->tts_isnull[key] || row->tts_values[key] != last))
 		{
@@ -282,6 +286,7 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			{
 				leaf.info = info;
 				leaf.map = convert_tuples_by_name(desc, RelationGetDescr(info->ri_RelationDesc));
+				leaf.tenant_at = get_attnum(RelationGetRelid(info->ri_RelationDesc), "tenant_id") - 1;
 				leaf.nslots = 0;
 			}
 			last = row->tts_values[key];
@@ -305,6 +310,8 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			if (key >= 0)
 				ExecPartitionCheck(leaf.info, slot, t.estate, true);
 		}
+		/* as the triggers leave it */
+		require_tenant(&t, slot, leaf.tenant_at);
 		if (leaf.info->ri_RelationDesc->rd_att->constr != NULL)
 			ExecConstraints(leaf.info, slot, t.estate);
 		/* what it refers to is its own from here on */
@@ -352,8 +359,8 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 		ResetPerTupleExprContext(t.estate);
 		if (!table_tuple_fetch_row_version(t.rel, (ItemPointer) DatumGetPointer(values[0]), t.estate->es_snapshot, old))
 			elog(ERROR, "a row of table \"%s\" is not where it was read", table);
+		require_tenant(&t, old, t.tenant_at);
 		slot_getallattrs(old);
-		require_tenant(&t, old);
 		ExecClearTuple(new);
 		memcpy(new->tts_values, old->tts_values, sizeof(Datum) * natts);
 		memcpy(new->tts_isnull, old->tts_isnull, natts);
@@ -369,8 +376,12 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			new->tts_isnull[t.fixed[c]] = false;
 		}
 		ExecStoreVirtualTuple(new);
-		require_tenant(&t, new);
 		ExecSimpleRelationUpdate(t.info, t.estate, &epq, old, new);
+		/* it says where the new version is, or there is none */
+		if (ItemPointerEquals(&new->tts_tid, &old->tts_tid) || !ItemPointerIsValid(&new->tts_tid))
+			elog(ERROR, "a trigger keeps a row of table \"%s\" as it was", table);
+		/* as the triggers left it */
+		require_tenant(&t, new, t.tenant_at);
 	}
 	ExecASUpdateTriggers(t.estate, t.info, NULL);
 	EvalPlanQualEnd(&epq);
