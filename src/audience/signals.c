@@ -472,18 +472,13 @@ static void
 write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 			  const ScoreSettings *s, TimestampTz now)
 {
-	static EsPlan insert = {
-		"INSERT INTO entrestate.intent_signals (tenant_id, lead_id, recorded_at, signal_no, occurred_at,"
-		" campaign_id, kind, score, settings_version, counted, hot, reference)"
-		" SELECT $1, u.lead_id, $2, u.no, u.at, u.campaign, u.kind, u.score, $3, u.kind < 9, u.hot, u.reference"
-		" FROM new_rows AS u(lead_id, no, at, campaign, kind, score, hot, reference)",
-	3, {UUIDOID, TIMESTAMPTZOID, INT4OID}, .generic = true};
-	static const Oid types[] = {UUIDOID, INT4OID, TIMESTAMPTZOID, UUIDOID, INT2OID, INT4OID,
-	BOOLOID, TEXTOID};
+	static const char *const columns[] = {"lead_id", "signal_no", "occurred_at", "campaign_id", "kind", "score",
+	"counted", "hot", "reference"};
 	Rows		r;
-	Datum		values[] = {tenant, TimestampTzGetDatum(now), Int32GetDatum(s->version)};
+	const RowsFixed fixed[] = {{"tenant_id", tenant}, {"recorded_at", TimestampTzGetDatum(now)},
+	{"settings_version", Int32GetDatum(s->version)}};
 
-	rows_init(&r, lengthof(types), types);
+	rows_init(&r, lengthof(columns), NULL);
 	for (int i = 0; i < nleads; i++)
 	{
 		const Lead *l = &leads[i];
@@ -504,12 +499,13 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 			rows_add(&r, g->campaign, g->no_campaign);
 			rows_add(&r, Int16GetDatum(g->kind), false);
 			rows_add(&r, Int32GetDatum(g->score), false);
+			rows_add(&r, BoolGetDatum(g->kind < 9), false);
 			rows_add(&r, BoolGetDatum(g->hot), false);
 			rows_add(&r, PointerGetDatum(g->reference), g->reference == NULL);
 		}
 		Assert(no == l->signal_count);
 	}
-	rows_run(&r, &insert, SPI_OK_INSERT, values);
+	rows_insert(&r, "intent_signals", columns, lengthof(fixed), fixed);
 }
 
 /*

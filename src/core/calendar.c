@@ -106,12 +106,21 @@ out_of_range:
 pg_tz *
 es_zone(const char *name)
 {
-	pg_tz	   *tz = pg_tzset(name);
+	/* the last one: leads of one place follow each other, and PostgreSQL, which keeps
+	 * zones for ever, folds and hashes the name each time */
+	static char last[TZ_STRLEN_MAX + 1];
+	static pg_tz *last_tz;
+	pg_tz	   *tz;
 
+	if (last_tz != NULL && strcmp(last, name) == 0)
+		return last_tz;
+	tz = pg_tzset(name);
 	if (tz == NULL || !pg_tz_acceptable(tz))
 		ereport(ERROR,
 				(errcode(es_errcode(ES_INVALID_INPUT)),
 				 errmsg("time zone \"%s\" not recognized", name)));
+	strlcpy(last, name, sizeof(last));
+	last_tz = tz;
 	return tz;
 }
 
