@@ -15,7 +15,7 @@
  * Row security does not reach so deep.  So a lookup belongs to one tenant: it
  * passes over any row that is another one's, whatever the index says.  It is for
  * functions that run as the owner, and reads and locks only; what is written
- * goes through SQL and its guards.
+ * goes through the guards, in SQL or past the planner (rows_write.c).
  *
  * A lookup sees what the snapshot sees that it was given.  Relations and buffers
  * belong to the caller's resource owner: an error releases them.

@@ -137,11 +137,21 @@ static const Transition transitions[] = {
 bool
 es_transition_allowed(const char *machine, const char *from, const char *to)
 {
-	for (size_t i = 0; i < lengthof(transitions); i++)
+	/* the rows of a statement go the same way as a rule */
+	static size_t last = 0;
+
+	for (size_t n = 0; n < lengthof(transitions); n++)
+	{
+		size_t		i = (last + n) % lengthof(transitions);
+
 		if (strcmp(transitions[i].machine, machine) == 0 &&
 			strcmp(transitions[i].from, from) == 0 &&
 			strcmp(transitions[i].to, to) == 0)
+		{
+			last = i;
 			return true;
+		}
+	}
 	return false;
 }
 

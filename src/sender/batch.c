@@ -3,8 +3,8 @@
  *		What decisions write, set-wise: events, intents, runs, what is due, and
  *		what a suppression leaves behind.
  *
- * A batch is filled decision by decision and written with one statement per
- * table.  Its memory is SPI's procedure context of the caller.
+ * A batch is filled decision by decision and written table by table, as
+ * statements would (core/rows.h).  Its memory is SPI's procedure context of the caller.
  */
 #include "core/core.h"
 

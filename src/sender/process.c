@@ -26,8 +26,7 @@
  *	   brake lock in the same order; a run is written by who has its lead;
  *	4. decides each run with sender_decide(), oldest due first; each admission
  *	   uses up budget before the next;
- *	5. writes intents, events, runs and what is due next, each as one
- *	   statement over arrays.
+ *	5. writes intents, events, runs and what is due next, table by table.
  *
  * Killed anywhere, the transaction never was.  The sandbox provider has no
  * wire, so its outcome is part of the same transaction; for a live tenant the
