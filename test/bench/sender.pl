@@ -97,10 +97,10 @@ if (system("mkdir -p $work && cp -r $here/peers $work/peers && cd $work/peers &&
 foreach my $peer (@peers)
 {
   my ($name, $title, $aim) = @$peer;
-  my @rate;
-  foreach my $time (1, 2)
+  my (@rate, @between);
+  foreach my $time (1 .. 3)
   {
-    push @two, process(2) if $time == 2;
+    push @between, process(2) if $time > 1;
     query("CREATE DATABASE ${name}_$time");
     my $rate = qx{cd $work/peers && PGDATABASE=${name}_$time node $name.mjs $jobs 2>$work/$name.log};
     chomp $rate;
@@ -111,10 +111,12 @@ foreach my $peer (@peers)
     }
     push @rate, $rate;
   }
-  next if @rate < 2;
-  my $rate = ($rate[0] + $rate[1]) / 2;
-  printf "%-60s %10.0f\n", @$_ foreach [ "$title, $jobs no-op jobs, jobs/s", $rate ], [ 'two sessions in between, steps/s', $two[-1] ];
-  printf "ratio: sender_two_sessions_%s %.3f aim %s\n", $name, $two[-1] / $rate, $aim;
+  next if @rate < 3;
+  # each time against the peer before and after it
+  my @ratio = map { 2 * $between[$_] / ($rate[$_] + $rate[ $_ + 1 ]) } 0 .. 1;
+  printf "%-60s %10s\n", @$_ foreach [ "$title, $jobs no-op jobs, jobs/s", join ' ', map { sprintf '%.0f', $_ } @rate ],
+    [ 'two sessions in between, steps/s', join ' ', map { sprintf '%.0f', $_ } @between ];
+  printf "ratio: sender_two_sessions_%s %.3f aim %s\n", $name, ($ratio[0] + $ratio[1]) / 2, $aim;
 }
 
 # five times as many runs that wait, and a snapshot that stays open for the whole run, as a long report would hold
