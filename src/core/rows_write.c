@@ -327,6 +327,26 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 /* ----- updating --------------------------------------------------------- */
 
 /*
+ * lock_row locks a row where it was read, and reads it.  The row triggers' own lock
+ * would follow it to a later version, by a plan that there is not.
+ */
+static void
+lock_row(Target *t, ItemPointer at, TupleTableSlot *row)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(t->rel, at, t->estate->es_snapshot, row, t->estate->es_output_cid,
+										  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
+
+	if (result == TM_Ok)
+		return;
+	if ((result == TM_Updated || result == TM_Deleted) && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	elog(ERROR, "a row of table \"%s\" is not where it was read", RelationGetRelationName(t->rel));
+}
+
+/*
  * rows_update changes rows of a table where they were read: the first column of the
  * rows says where; the others, by name, what becomes of them.  The caller has locks by which
  * nobody else changes them; one that is not there any more is an internal error.
@@ -357,8 +377,7 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 		const uint8 *is = &r->is[i * r->n];
 
 		ResetPerTupleExprContext(t.estate);
-		if (!table_tuple_fetch_row_version(t.rel, (ItemPointer) DatumGetPointer(values[0]), t.estate->es_snapshot, old))
-			elog(ERROR, "a row of table \"%s\" is not where it was read", table);
+		lock_row(&t, (ItemPointer) DatumGetPointer(values[0]), old);
 		require_tenant(&t, old, t.tenant_at);
 		slot_getallattrs(old);
 		ExecClearTuple(new);
