@@ -24,6 +24,7 @@
 #include "access/tableam.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/trigger.h"
 #include "core/rows.h"
 #include "executor/executor.h"
@@ -119,7 +120,11 @@ target_open(Target *t, const char *table, CmdType command, int ncolumns, const c
 	AfterTriggerBeginQuery();
 }
 
-/* target_close fires what fires at the end of a statement. */
+/*
+ * target_close fires what fires at the end of a statement.  What a large batch has logged
+ * is for the WAL writer to begin with, so that the commit waits for its last part only:
+ * beside another session a tenth of the time was that wait.
+ */
 static void
 target_close(Target *t)
 {
@@ -134,6 +139,7 @@ target_close(Target *t)
 	table_close(t->rel, NoLock);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+	XLogSetAsyncXactLSN(GetXLogInsertRecPtr());
 }
 
 /* require_tenant is the policy of row security, for a row whose tenant is in that column. */

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use IPC::Open3;
+use List::Util 'sum';
 use Time::HiRes;
 
 my ($work, $here) = @ARGV;
@@ -88,7 +89,7 @@ printf "ratio: sender_one_session_floor %.3f aim 0.8\n", $share;
 
 # the peers: their packages from npm's own registry
 my $jobs = $ENV{BENCH_JOBS} || 50000;
-my @peers = ([ 'graphile_worker', 'graphile-worker', '4' ], [ 'pg_boss', 'pg-boss', '-' ]);
+my @peers = ([ 'graphile_worker', 'graphile-worker', '4', 3 ], [ 'pg_boss', 'pg-boss', '-', 2 ]);
 if (system("mkdir -p $work && cp -r $here/peers $work/peers && cd $work/peers && npm install --no-audit --no-fund --silent >$work/npm.log 2>&1") != 0)
 {
   print "graphile-worker and pg-boss could not be installed by npm: they are left out\n";
@@ -96,9 +97,9 @@ if (system("mkdir -p $work && cp -r $here/peers $work/peers && cd $work/peers &&
 }
 foreach my $peer (@peers)
 {
-  my ($name, $title, $aim) = @$peer;
+  my ($name, $title, $aim, $times) = @$peer;
   my (@rate, @between);
-  foreach my $time (1 .. 3)
+  foreach my $time (1 .. $times)
   {
     push @between, process(2) if $time > 1;
     query("CREATE DATABASE ${name}_$time");
@@ -111,12 +112,12 @@ foreach my $peer (@peers)
     }
     push @rate, $rate;
   }
-  next if @rate < 3;
+  next if @rate < $times;
   # each time against the peer before and after it
-  my @ratio = map { 2 * $between[$_] / ($rate[$_] + $rate[ $_ + 1 ]) } 0 .. 1;
+  my @ratio = map { 2 * $between[$_] / ($rate[$_] + $rate[ $_ + 1 ]) } 0 .. $#between;
   printf "%-60s %10s\n", @$_ foreach [ "$title, $jobs no-op jobs, jobs/s", join ' ', map { sprintf '%.0f', $_ } @rate ],
     [ 'two sessions in between, steps/s', join ' ', map { sprintf '%.0f', $_ } @between ];
-  printf "ratio: sender_two_sessions_%s %.3f aim %s\n", $name, ($ratio[0] + $ratio[1]) / 2, $aim;
+  printf "ratio: sender_two_sessions_%s %.3f aim %s\n", $name, sum(@ratio) / @ratio, $aim;
 }
 
 # five times as many runs that wait, and a snapshot that stays open for the whole run, as a long report would hold
