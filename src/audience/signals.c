@@ -499,7 +499,7 @@ write_signals(Datum tenant, const Lead *leads, int nleads, Signal *signals,
 			rows_add(&r, g->campaign, g->no_campaign);
 			rows_add(&r, Int16GetDatum(g->kind), false);
 			rows_add(&r, Int32GetDatum(g->score), false);
-			rows_add(&r, BoolGetDatum(g->kind < 9), false);
+			rows_add(&r, BoolGetDatum(g->kind < SIGNAL_WEIGHTS), false);
 			rows_add(&r, BoolGetDatum(g->hot), false);
 			rows_add(&r, PointerGetDatum(g->reference), g->reference == NULL);
 		}

@@ -17,15 +17,19 @@
 #include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
-/* rows_init begins with no rows; they live in the current memory context. */
+/* rows_init begins with no rows; they live in the current memory context.  The types
+ * are rows_run()'s; those of a table that is written otherwise are the table's. */
 void
 rows_init(Rows *r, int n, const Oid *types)
 {
 	Assert(n <= ROWS_COLUMNS);
-	memset(r, 0, sizeof(*r));
-	r->context = CurrentMemoryContext;
 	r->n = n;
 	r->types = types;
+	r->count = 0;
+	r->room = 16;
+	r->at = 0;
+	r->values = palloc(sizeof(Datum) * r->room * n);
+	r->is = palloc(r->room * n);
 }
 
 static void
@@ -33,22 +37,9 @@ add(Rows *r, Datum value, RowsIs is)
 {
 	if (r->count == r->room)
 	{
-		MemoryContext old = MemoryContextSwitchTo(r->context);
-		int			room = r->room == 0 ? 16 : r->room * 2;
-		Datum	   *values = palloc_extended(sizeof(Datum) * room * r->n, MCXT_ALLOC_HUGE);
-		uint8	   *what = palloc_extended(room * r->n, MCXT_ALLOC_HUGE);
-
-		if (r->room > 0)
-		{
-			memcpy(values, r->values, sizeof(Datum) * r->count * r->n);
-			memcpy(what, r->is, r->count * r->n);
-			pfree(r->values);
-			pfree(r->is);
-		}
-		r->values = values;
-		r->is = what;
-		r->room = room;
-		MemoryContextSwitchTo(old);
+		r->room *= 2;
+		r->values = repalloc_huge(r->values, sizeof(Datum) * r->room * r->n);
+		r->is = repalloc_huge(r->is, r->room * r->n);
 	}
 	r->values[r->count * r->n + r->at] = value;
 	r->is[r->count * r->n + r->at] = is;
@@ -101,7 +92,10 @@ rows_run(Rows *r, EsPlan *plan, int expected, Datum *values)
 	for (int row = 0; row < r->count; row++)
 	{
 		for (int i = 0; i < r->n; i++)
-			nulls[i] = r->is[row * r->n + i] != ROWS_VALUE;
+		{
+			Assert(r->is[row * r->n + i] != ROWS_KEEP);
+			nulls[i] = r->is[row * r->n + i] == ROWS_NULL;
+		}
 		tuplestore_putvalues(store, desc, &r->values[row * r->n], nulls);
 	}
 	rel = palloc0(sizeof(EphemeralNamedRelationData));

@@ -19,7 +19,6 @@ typedef enum RowsIs
 
 typedef struct Rows
 {
-	MemoryContext context;
 	int			n;				/* columns */
 	const Oid  *types;
 	int			count;			/* rows */

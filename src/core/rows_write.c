@@ -54,6 +54,7 @@ typedef struct Target
 	int			tenant_at;		/* its column, from 0 */
 	int			columns[ROWS_COLUMNS];	/* the rows', from 0 */
 	int			fixed[ROWS_COLUMNS];
+	Bitmapset  *written;		/* all of these, as permissions count columns */
 	/* of a partitioned table: */
 	ModifyTableState *mt;
 	PartitionTupleRouting *routing;
@@ -76,9 +77,9 @@ target_open(Target *t, const char *table, CmdType command, int ncolumns, const c
 			int nfixed, const RowsFixed *fixed)
 {
 	RangeTblEntry *rte;
-	Bitmapset  *written = NULL;
 	TriggerDesc *triggers;
 
+	Assert(nfixed <= ROWS_COLUMNS);
 	PreventCommandIfReadOnly(command == CMD_INSERT ? "INSERT" : "UPDATE");
 	PreventCommandIfParallelMode(command == CMD_INSERT ? "INSERT" : "UPDATE");
 	/* what was written before is seen from here on */
@@ -100,19 +101,19 @@ target_open(Target *t, const char *table, CmdType command, int ncolumns, const c
 	for (int i = 0; i < ncolumns; i++)
 	{
 		t->columns[i] = column_of(t, columns[i]);
-		written = bms_add_member(written, t->columns[i] + 1 - FirstLowInvalidHeapAttributeNumber);
+		t->written = bms_add_member(t->written, t->columns[i] + 1 - FirstLowInvalidHeapAttributeNumber);
 	}
 	for (int i = 0; i < nfixed; i++)
 	{
 		t->fixed[i] = column_of(t, fixed[i].column);
-		written = bms_add_member(written, t->fixed[i] + 1 - FirstLowInvalidHeapAttributeNumber);
+		t->written = bms_add_member(t->written, t->fixed[i] + 1 - FirstLowInvalidHeapAttributeNumber);
 	}
 	rte = makeNode(RangeTblEntry);
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(t->rel);
 	rte->relkind = t->rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
-	ES_INIT_RANGE_TABLE(t->estate, rte, command == CMD_INSERT ? written : NULL, command == CMD_UPDATE ? written : NULL);
+	ES_INIT_RANGE_TABLE(t->estate, rte, command == CMD_INSERT ? t->written : NULL, command == CMD_UPDATE ? t->written : NULL);
 	t->estate->es_snapshot = GetActiveSnapshot();
 	t->estate->es_output_cid = GetCurrentCommandId(true);
 	t->info = makeNode(ResultRelInfo);
@@ -223,14 +224,11 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 	defaults = palloc0(sizeof(ExprState *) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
-		bool		given = TupleDescAttr(desc, i)->attisdropped;
 		Node	   *expr;
 
-		for (int c = 0; c < r->n && !given; c++)
-			given = t.columns[c] == i;
-		for (int c = 0; c < nfixed && !given; c++)
-			given = t.fixed[c] == i;
-		if (!given && (expr = build_column_default(t.rel, i + 1)) != NULL)
+		if (!TupleDescAttr(desc, i)->attisdropped &&
+			!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, t.written) &&
+			(expr = build_column_default(t.rel, i + 1)) != NULL)
 			defaults[i] = ExecInitExpr(expression_planner((Expr *) expr), NULL);
 	}
 

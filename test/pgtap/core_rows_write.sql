@@ -1,7 +1,6 @@
 -- What a batch writes goes past the planner (src/core/rows_write.c), and past nothing else: triggers, constraints,
 -- defaults, partitions, unique keys and the policy of row security stand in its way as in any statement's.
 \ir flow_lib.sql
-\ir verify_lib.sql
 BEGIN;
 SELECT no_plan();
 SET LOCAL timezone = 'UTC';
@@ -13,7 +12,7 @@ SELECT t.tenant AS a, (SELECT o.tenant FROM flow.tenant o WHERE o.name = 'b') AS
 SELECT c.oid::regclass AS january, c.relname AS january_name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'entrestate.sender_events'::regclass AND pg_get_expr(c.relpartbound, c.oid) LIKE '%FROM (''2026-01-01%' \gset
 CREATE FUNCTION pg_temp.sound(what text) RETURNS text LANGUAGE sql AS $$
-  SELECT is((SELECT string_agg(v::text, E'\n') FROM (SELECT v FROM entrestate.sender_verify() v LIMIT 5) v), flow.unfolded(), 'verify() finds nothing, and every run is the fold of its events: ' || what) $$;
+  SELECT is(concat_ws(E'\n', (SELECT string_agg(v::text, E'\n') FROM (SELECT v FROM entrestate.sender_verify() v LIMIT 5) v), flow.unfolded()), '', 'verify() finds nothing, and every run is the fold of its events: ' || what) $$;
 -- One more day for everybody, in a transaction of its own that is undone when it fails; what it says then.
 CREATE FUNCTION pg_temp.day(n integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
