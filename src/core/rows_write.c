@@ -25,6 +25,7 @@
 #include "access/tupconvert.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "core/rows.h"
 #include "executor/executor.h"
@@ -36,6 +37,7 @@
 #include "parser/parse_relation.h"
 #include "rewrite/rewriteHandler.h"
 #include "tenancy/tenancy.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -55,6 +57,8 @@ typedef struct Target
 	int			columns[ROWS_COLUMNS];	/* the rows', from 0 */
 	int			fixed[ROWS_COLUMNS];
 	Bitmapset  *written;		/* all of these, as permissions count columns */
+	bool		after;			/* AFTER ROW triggers are owed each update */
+	Bitmapset  *referring;		/* columns of foreign keys, from 0: they are owed these' changes */
 	/* of a partitioned table: */
 	ModifyTableState *mt;
 	PartitionTupleRouting *routing;
@@ -94,6 +98,11 @@ target_open(Target *t, const char *table, CmdType command, int ncolumns, const c
 	triggers = t->rel->trigdesc;
 	if (triggers != NULL && (triggers->trig_insert_new_table || triggers->trig_update_old_table || triggers->trig_update_new_table))
 		elog(ERROR, "table \"%s\" has a trigger with transition tables, which this does not fill", table);
+
+	if (t->rel->rd_att->constr != NULL && t->rel->rd_att->constr->has_generated_stored)
+		elog(ERROR, "table \"%s\" has generated columns, which this does not compute", table);
+	if (command == CMD_UPDATE && (t->rel->rd_rel->relkind != RELKIND_RELATION || t->rel->rd_rel->relispartition))
+		elog(ERROR, "table \"%s\" has or is a partition, of which this changes no row", table);
 
 	t->estate = CreateExecutorState();
 	t->old = MemoryContextSwitchTo(t->estate->es_query_cxt);
@@ -217,8 +226,6 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 		return;
 	target_open(&t, table, CMD_INSERT, r->n, columns, nfixed, fixed);
 	desc = RelationGetDescr(t.rel);
-	if (desc->constr != NULL && desc->constr->has_generated_stored)
-		elog(ERROR, "table \"%s\" has generated columns, which this does not compute", table);
 	row = MakeTupleTableSlot(desc, &TTSOpsVirtual);
 	t.estate->es_tupleTable = lappend(t.estate->es_tupleTable, row);
 	defaults = palloc0(sizeof(ExprState *) * desc->natts);
@@ -330,24 +337,104 @@ rows_insert(Rows *r, const char *table, const char *const *columns, int nfixed, 
 
 /* ----- updating --------------------------------------------------------- */
 
-/*
- * lock_row locks a row where it was read, and reads it.  The row triggers' own lock
- * would follow it to a later version, by a plan that there is not.
- */
 static void
-lock_row(Target *t, ItemPointer at, TupleTableSlot *row)
+not_there(const Target *t)
 {
-	TM_FailureData failure;
-	TM_Result	result = table_tuple_lock(t->rel, at, t->estate->es_snapshot, row, t->estate->es_output_cid,
-										  LockTupleNoKeyExclusive, LockWaitBlock, 0, &failure);
-
-	if (result == TM_Ok)
-		return;
-	if ((result == TM_Updated || result == TM_Deleted) && IsolationUsesXactSnapshot())
+	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent update")));
 	elog(ERROR, "a row of table \"%s\" is not where it was read", RelationGetRelationName(t->rel));
+}
+
+/* find_owed finds what AFTER ROW triggers are owed. */
+static void
+find_owed(Target *t)
+{
+	TriggerDesc *triggers = t->info->ri_TrigDesc;
+	ListCell   *c;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *x = &triggers->triggers[i];
+
+		t->after |= TRIGGER_TYPE_MATCHES(x->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE) &&
+			RI_FKey_trigger_type(x->tgfoid) != RI_TRIGGER_FK;
+	}
+	foreach(c, RelationGetFKeyList(t->rel))
+	{
+		const ForeignKeyCacheInfo *k = lfirst(c);
+
+		for (int i = 0; i < k->nkeys; i++)
+			t->referring = bms_add_member(t->referring, k->conkey[i] - 1);
+	}
+}
+
+/*
+ * is_owed says whether AFTER ROW triggers must know of a change.  Foreign keys need
+ * not where it leaves their columns alone: what the executor finds out, too, when it has
+ * read the old row again and asked each of them.  A row of this transaction they must
+ * know of, as its insertion's check looks at its last version only.
+ */
+static bool
+is_owed(const Target *t, TupleTableSlot *old, TupleTableSlot *new)
+{
+	bool		isnull;
+
+	if (t->after || TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(old, MinTransactionIdAttributeNumber, &isnull))))
+		return true;
+	for (int i = -1; (i = bms_next_member(t->referring, i)) >= 0;)
+	{
+		Form_pg_attribute a = TupleDescAttr(old->tts_tupleDescriptor, i);
+		bool		was_null;
+		bool		is_null;
+		Datum		was = slot_getattr(old, i + 1, &was_null);
+		Datum		is = slot_getattr(new, i + 1, &is_null);
+
+		if (was_null != is_null || (!was_null && !datum_image_eq(was, is, a->attbyval, a->attlen)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * update_row makes new of old, where that was read.  The row triggers get the row as
+ * it was read, as a foreign table's do: the executor would lock it for them, and follow
+ * it to a later version by a plan that there is not.  Here the update itself finds that
+ * there is a later one.
+ */
+static void
+update_row(Target *t, EPQState *epq, TupleTableSlot *old, TupleTableSlot *new)
+{
+	ResultRelInfo *info = t->info;
+	ItemPointerData at = old->tts_tid;
+	ES_UPDATE_INDEXES indexes;
+	LockTupleMode mode;
+	TM_FailureData failure;
+	List	   *recheck = NIL;
+
+	if (info->ri_TrigDesc != NULL && info->ri_TrigDesc->trig_update_before_row)
+	{
+		bool		copied;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(old, false, &copied);
+
+		if (!ES_BR_UPDATE_TRIGGERS(t->estate, epq, info, tuple, new))
+			elog(ERROR, "a trigger keeps a row of table \"%s\" as it was", RelationGetRelationName(t->rel));
+		if (copied)
+			heap_freetuple(tuple);
+	}
+	/* as the triggers leave it */
+	require_tenant(t, new, t->tenant_at);
+	if (t->rel->rd_att->constr != NULL)
+		ExecConstraints(info, new, t->estate);
+	if (table_tuple_update(t->rel, &at, new, t->estate->es_output_cid, t->estate->es_snapshot, InvalidSnapshot, true,
+						   &failure, &mode, &indexes) != TM_Ok)
+		not_there(t);
+	if (info->ri_NumIndices > 0 && indexes != ES_UPDATE_INDEXES_NONE)
+		recheck = ES_UPDATE_INDEX_TUPLES(info, new, t->estate, indexes);
+	if (recheck != NIL || is_owed(t, old, new))
+		ExecARUpdateTriggers(t->estate, info, NULL, NULL, &at, NULL, new, recheck, NULL, false);
+	list_free(recheck);
 }
 
 /*
@@ -371,6 +458,7 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 	natts = RelationGetDescr(t.rel)->natts;
 	ExecOpenIndices(t.info, false);
 	ES_EVAL_PLAN_QUAL_INIT(&epq, t.estate);
+	find_owed(&t);
 	old = table_slot_create(t.rel, &t.estate->es_tupleTable);
 	new = table_slot_create(t.rel, &t.estate->es_tupleTable);
 	ExecBSUpdateTriggers(t.estate, t.info);
@@ -381,7 +469,8 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 		const uint8 *is = &r->is[i * r->n];
 
 		ResetPerTupleExprContext(t.estate);
-		lock_row(&t, (ItemPointer) DatumGetPointer(values[0]), old);
+		if (!table_tuple_fetch_row_version(t.rel, (ItemPointer) DatumGetPointer(values[0]), t.estate->es_snapshot, old))
+			not_there(&t);
 		require_tenant(&t, old, t.tenant_at);
 		slot_getallattrs(old);
 		ExecClearTuple(new);
@@ -399,12 +488,7 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			new->tts_isnull[t.fixed[c]] = false;
 		}
 		ExecStoreVirtualTuple(new);
-		ExecSimpleRelationUpdate(t.info, t.estate, &epq, old, new);
-		/* it says where the new version is, or there is none */
-		if (ItemPointerEquals(&new->tts_tid, &old->tts_tid) || !ItemPointerIsValid(&new->tts_tid))
-			elog(ERROR, "a trigger keeps a row of table \"%s\" as it was", table);
-		/* as the triggers left it */
-		require_tenant(&t, new, t.tenant_at);
+		update_row(&t, &epq, old, new);
 	}
 	ExecASUpdateTriggers(t.estate, t.info, NULL);
 	EvalPlanQualEnd(&epq);

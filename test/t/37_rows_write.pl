@@ -58,5 +58,22 @@ is(meanwhile("DELETE FROM entrestate.sender_runs $one", 'COMMIT'), $moved, 'a ru
 is($node->safe_psql('moved', $written), $before, 'nothing of the batch is written');
 is(meanwhile("UPDATE entrestate.sender_runs SET deferrals = deferrals $one", 'ROLLBACK'), 3, 'what was undone is nothing: the batch goes on');
 is($node->safe_psql('moved', "SELECT string_agg(DISTINCT status || ' ' || cursor || ' ' || run_seq, ', ') FROM entrestate.sender_runs"), 'running 1 2', 'and all that it decided is written');
+
+# Foreign keys know of what changes in their columns, and of nothing else; here the runs are of another transaction.
+sub refused
+{
+  my ($does) = @_;
+  my $at = $node->safe_psql('moved', "SELECT max(next_at) + interval '1 second' FROM entrestate.sender_runs");
+  my ($rc, $out, $err) = $node->psql('moved', "BEGIN; $does; SET LOCAL entrestate.clock = '$at'; SELECT entrestate.sender_process_tenant('$tenant', 100); ROLLBACK");
+  return $err =~ /ERROR:  (.*)/ ? $1 : $out;
+}
+my $change = 'CREATE FUNCTION public.change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.lead_id := gen_random_uuid(); RETURN NEW; END $$; CREATE TRIGGER z_last BEFORE UPDATE ON entrestate.sender_runs FOR EACH ROW EXECUTE FUNCTION public.change()';
+my $cursors = 'CREATE TABLE public.cursors (cursor smallint PRIMARY KEY); INSERT INTO public.cursors VALUES (1); GRANT SELECT ON public.cursors TO PUBLIC; ALTER TABLE entrestate.sender_runs ADD CONSTRAINT odd FOREIGN KEY (cursor) REFERENCES public.cursors';
+is(refused('SELECT 1'), "1\n3", 'the next step, as it is');
+is(refused("$cursors; INSERT INTO public.cursors VALUES (2)"), 3, 'with a foreign key whose column is written');
+is(refused($cursors), 'insert or update on table "sender_runs" violates foreign key constraint "odd"', 'that does not hold afterwards');
+like(refused($change), qr/^insert or update on table "sender_runs" violates foreign key constraint/, 'a trigger before the row that breaks one');
+is(refused("CREATE FUNCTION public.after() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'after \%', NEW.cursor; END \$\$; CREATE TRIGGER z_last AFTER UPDATE ON entrestate.sender_runs FOR EACH ROW EXECUTE FUNCTION public.after()"), 'after 2', 'another trigger after the row fires');
+
 unlike(slurp_file($node->logfile), qr/terminated by signal|server process .* was terminated/, 'no session crashed');
 done_testing();
