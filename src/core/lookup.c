@@ -22,12 +22,15 @@
  */
 #include "core/core.h"
 
+#include "access/heapam.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/lookup.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -72,6 +75,7 @@ es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap, Oid index, 
 	l->range = NULL;
 	l->kept = NULL;
 	l->walked = false;
+	l->pages = NULL;
 }
 
 /* es_lookup_open is es_lookup_begin with the names of a table and its index. */
@@ -143,6 +147,46 @@ es_lookup_walk(EsLookup *l, int key)
 	l->open = false;
 	l->misses = 0;
 	l->rest = 0;
+}
+
+/*
+ * es_lookup_hold keeps the last pages at hand that a walk came by. It is for a key's rows
+ * that are on a page each, where those of its neighbours are, too: as what leads
+ * that came together were sent, day by day. To find and pin such a page again is
+ * half of the look-up.
+ */
+void
+es_lookup_hold(EsLookup *l)
+{
+	if (l->heap->rd_tableam == GetHeapamTableAmRoutine())
+		l->pages = palloc0(sizeof(Buffer) * ES_LOOKUP_PAGES);
+}
+
+/* fetch reads the row of the range's entry; false: the snapshot does not see it.
+ * With pages at hand it is what index_fetch_heap() does with one. */
+static bool
+fetch(EsLookup *l)
+{
+	ItemPointerData at = l->range->xs_heaptid;
+	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *) l->row;
+	Buffer	   *page;
+	bool		found;
+
+	if (l->pages == NULL)
+		return index_fetch_heap(l->range, l->row);
+	page = &l->pages[ItemPointerGetBlockNumber(&at) % ES_LOOKUP_PAGES];
+	*page = ReleaseAndReadBuffer(*page, l->heap, ItemPointerGetBlockNumber(&at));
+	ExecClearTuple(l->row);
+	LockBuffer(*page, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(&at, l->heap, *page, l->range->xs_snapshot, &row->base.tupdata, NULL, true);
+	LockBuffer(*page, BUFFER_LOCK_UNLOCK);
+	if (found)
+	{
+		pgstat_count_heap_fetch(l->index);
+		row->base.tupdata.t_tableOid = RelationGetRelid(l->heap);
+		ExecStoreBufferHeapTuple(&row->base.tupdata, l->row, *page);
+	}
+	return found;
 }
 
 static bool
@@ -226,7 +270,7 @@ walk(EsLookup *l, int most)
 		if (at == 0 && fits(l))
 		{
 			l->taken = true;
-			if (index_fetch_heap(l->range, l->row) && is_ours(l))
+			if (fetch(l) && is_ours(l))
 				return WALK_FOUND;
 		}
 		else if (--most < 0)
@@ -390,6 +434,9 @@ es_lookup_end(EsLookup *l)
 		ExecDropSingleTupleTableSlot(l->kept);
 	}
 	ExecDropSingleTupleTableSlot(l->found);
+	for (int i = 0; l->pages != NULL && i < ES_LOOKUP_PAGES; i++)
+		if (BufferIsValid(l->pages[i]))
+			ReleaseBuffer(l->pages[i]);
 	if (l->locked != NULL)
 		ExecDropSingleTupleTableSlot(l->locked);
 	index_close(l->index, NoLock);

@@ -10,11 +10,14 @@
 #include "access/genam.h"
 #include "access/skey.h"
 #include "executor/tuptable.h"
+#include "storage/buf.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
 #define ES_LOOKUP_KEYS 4
 #define ES_LOOKUP_COLUMNS 24
+/* Pages that stay at hand: see es_lookup_hold(). */
+#define ES_LOOKUP_PAGES 32
 
 /* A key: a column of the index, by its number, and how it is compared. */
 typedef struct EsLookupKey
@@ -46,6 +49,7 @@ typedef struct EsLookup
 	bool		taken;			/* its entry is the row's: the next one is next */
 	int			misses;			/* one after the other */
 	int			rest;			/* so many by themselves */
+	Buffer	   *pages;			/* pinned, each where its number says; NULL: none is kept */
 	AttrNumber	tenant_column;
 	AttrNumber	columns[ES_LOOKUP_COLUMNS];
 } EsLookup;
@@ -58,6 +62,7 @@ extern void es_lookup_begin(EsLookup *l, const pg_uuid_t *tenant, Relation heap,
 extern void es_lookup_open(EsLookup *l, const pg_uuid_t *tenant, const char *table, const char *index,
 						   Snapshot snapshot, int nkeys, const EsLookupKey *keys, const char *const *columns);
 extern void es_lookup_walk(EsLookup *l, int key);
+extern void es_lookup_hold(EsLookup *l);
 extern bool es_lookup_find(EsLookup *l, const Datum *keys);
 extern bool es_lookup_next(EsLookup *l);
 extern bool es_lookup_last(EsLookup *l, const Datum *keys);

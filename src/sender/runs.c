@@ -117,6 +117,7 @@ open_events(Lookups *l, const pg_uuid_t *tenant, TimestampTz since, TimestampTz 
 			es_lookup_begin(x, tenant, heap, index_get_partition(heap, parent_index), snapshot,
 							lengthof(by_lead_and_time), by_lead_and_time, columns);
 			es_lookup_walk(x, 1);
+			es_lookup_hold(x);
 		}
 	}
 	table_close(parent, NoLock);
