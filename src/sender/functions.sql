@@ -302,7 +302,7 @@ AS 'MODULE_PATHNAME', 'sender_next_tenant';
 COMMENT ON FUNCTION sender_next_tenant(uuid) IS
 'The next tenant, by id, with runs that wait; NULL at the end. For entrestate_worker.';
 
-CREATE FUNCTION sender_process_tenant(tenant uuid, batch integer DEFAULT 1000) RETURNS integer
+CREATE FUNCTION sender_process_tenant(tenant uuid, batch integer DEFAULT 2000) RETURNS integer
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER
 -- the session setting is pinned so that the caller's own context comes back
 SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = ''
@@ -313,7 +313,7 @@ AS 'MODULE_PATHNAME', 'sender_process_tenant';
 COMMENT ON FUNCTION sender_process_tenant(uuid, integer) IS
 'Decides at most batch due runs of a tenant, oldest first, in this transaction; returns how many. 0: nothing is due, the tenant is held, or another session is at it. For entrestate_worker. Errors: 22023, 55000 in another isolation level than READ COMMITTED. (B2, F8)';
 
-CREATE PROCEDURE sender_process(batch integer DEFAULT 1000)
+CREATE PROCEDURE sender_process(batch integer DEFAULT 2000)
 LANGUAGE c AS 'MODULE_PATHNAME', 'sender_process';
 COMMENT ON PROCEDURE sender_process(integer) IS
 'Decides everything that is due, tenant by tenant in turn, one batch and one commit at a time. Any number may run side by side. For entrestate_worker; pg_cron calls it every minute. Errors: 2D000 inside a transaction, 22023. (A20, B6, F8)';

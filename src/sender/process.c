@@ -627,7 +627,7 @@ sender_rounds(FunctionCallInfo fcinfo, const char *name, EsPlan *next, EsPlan *w
 	pg_uuid_t	nobody = {{0}};
 	pg_uuid_t	at = nobody;
 	volatile int64 in_round = 0;
-	volatile int batch = PG_ARGISNULL(0) ? 1000 : PG_GETARG_INT32(0);
+	volatile int batch = PG_ARGISNULL(0) ? 2000 : PG_GETARG_INT32(0);
 	MemoryContext mine = CurrentMemoryContext;
 
 	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||

@@ -79,6 +79,66 @@ $$;
 COMMENT ON FUNCTION sender_history(uuid, uuid) IS
 'Everything the sender did for a lead, oldest first: the immutable history of its runs. Capability: sender.read. (B2)';
 
+CREATE FUNCTION sender_events_list(of_type text DEFAULT NULL, campaign uuid DEFAULT NULL, before timestamptz DEFAULT NULL,
+  before_id bigint DEFAULT NULL, max_rows integer DEFAULT 50)
+RETURNS TABLE (recorded_at timestamptz, id bigint, campaign_id uuid, lead_id uuid, run_seq integer, type text, step integer,
+  attempt integer, channel text, mode text, reason text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- planned for what is asked; a thousand events may have one instant, which no index orders further, so the instant
+-- that the page goes back to is found first
+SET search_path = pg_catalog, pg_temp SET row_security = on
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+  t uuid := entrestate.require('sender.read');
+  upto timestamptz := coalesce(before, 'infinity');
+  upto_id bigint := coalesce(before_id, 0);
+  wanted smallint := (SELECT y.code FROM entrestate.sender_event_types() y WHERE y.name = of_type);
+BEGIN
+  PERFORM entrestate.arg_rows(max_rows);
+  IF of_type IS NOT NULL THEN
+    PERFORM entrestate.arg_choice('of_type', of_type, ARRAY(SELECT y.name FROM entrestate.sender_event_types() y));
+  END IF;
+  IF campaign IS NULL AND of_type <> 'sender.step.sent' THEN
+    RETURN QUERY
+    WITH page AS MATERIALIZED (SELECT min(x.recorded_at) AS since FROM (
+      SELECT e.recorded_at FROM entrestate.sender_events e WHERE e.type = wanted AND e.tenant_id = t
+        AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+      ORDER BY e.recorded_at DESC LIMIT max_rows) x)
+    SELECT e.recorded_at, e.id, e.campaign_id, e.lead_id, e.run_seq, of_type, e.step::integer, e.attempt::integer, k.name, m.name, r.name
+    FROM (SELECT e.* FROM entrestate.sender_events e WHERE e.type = wanted AND e.tenant_id = t
+        AND e.recorded_at >= (SELECT p.since FROM page p) AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+      ORDER BY e.recorded_at DESC, e.id DESC LIMIT max_rows) e
+    JOIN entrestate.sender_modes() m ON m.code = e.mode
+    LEFT JOIN entrestate.sender_channels() k ON k.code = e.channel
+    LEFT JOIN entrestate.sender_reasons() r ON r.code = e.reason
+    ORDER BY e.recorded_at DESC, e.id DESC;
+  ELSE
+    RETURN QUERY
+    WITH page AS MATERIALIZED (SELECT min(x.recorded_at) AS since FROM (
+      SELECT n.recorded_at FROM entrestate.campaigns c CROSS JOIN LATERAL (
+        SELECT e.recorded_at FROM entrestate.sender_events e WHERE e.campaign_id = c.campaign_id AND e.tenant_id = t
+          AND (wanted IS NULL OR e.type = wanted) AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+        ORDER BY e.recorded_at DESC LIMIT max_rows) n
+      WHERE c.tenant_id = t AND (sender_events_list.campaign IS NULL OR c.campaign_id = sender_events_list.campaign)
+      ORDER BY n.recorded_at DESC LIMIT max_rows) x)
+    SELECT e.recorded_at, e.id, e.campaign_id, e.lead_id, e.run_seq, y.name, e.step::integer, e.attempt::integer, k.name, m.name, r.name
+    FROM (SELECT n.* FROM entrestate.campaigns c CROSS JOIN LATERAL (
+        SELECT e.* FROM entrestate.sender_events e WHERE e.campaign_id = c.campaign_id AND e.tenant_id = t
+          AND (wanted IS NULL OR e.type = wanted) AND e.recorded_at >= (SELECT p.since FROM page p)
+          AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id) OFFSET 0) n
+      WHERE c.tenant_id = t AND (sender_events_list.campaign IS NULL OR c.campaign_id = sender_events_list.campaign)
+      ORDER BY n.recorded_at DESC, n.id DESC LIMIT max_rows) e
+    JOIN entrestate.sender_event_types() y ON y.code = e.type
+    JOIN entrestate.sender_modes() m ON m.code = e.mode
+    LEFT JOIN entrestate.sender_channels() k ON k.code = e.channel
+    LEFT JOIN entrestate.sender_reasons() r ON r.code = e.reason
+    ORDER BY e.recorded_at DESC, e.id DESC;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION sender_events_list(text, uuid, timestamptz, bigint, integer) IS
+'What the sender did, newest first, of the tenant or of one campaign, of all types (sender_event_types()) or of one; before and before_id: recorded_at and id of the last row of the page before. A type that few events of a campaign have, when a campaign is given, is looked for among the others. Capability: sender.read. Errors: 22023. (A8, D)';
+
 CREATE FUNCTION sender_held(tenant uuid) RETURNS TABLE (campaign_id uuid, reason text, since timestamptz)
 LANGUAGE plpgsql STABLE
 -- PL/pgSQL keeps the plan for the session.
@@ -556,6 +616,6 @@ COMMENT ON FUNCTION sender_balance(uuid) IS
 'By campaign: the steps of its runs'' versions, and where they are: sent, failed, unknown, skipped, simulated (each step once, by its latest outcome, from the events), cancelled (what suppressed and failed runs had left) and open (what the others have left), in one snapshot; holds: they add up. Capability: sender.read. Errors: P0002. (B7)';
 
 GRANT EXECUTE ON FUNCTION sender_fold(uuid, uuid, uuid) TO entrestate_auditor;
-GRANT EXECUTE ON FUNCTION sender_runs_of(uuid), sender_history(uuid, uuid), sender_queue(), sender_why(uuid), sender_replay(uuid, uuid),
+GRANT EXECUTE ON FUNCTION sender_runs_of(uuid), sender_history(uuid, uuid), sender_events_list(text, uuid, timestamptz, bigint, integer), sender_queue(), sender_why(uuid), sender_replay(uuid, uuid),
   sender_balance(uuid), sender_queue_runs(uuid, text, uuid, uuid, integer), sender_metrics(uuid, timestamptz, timestamptz),
   sender_story(uuid) TO entrestate_app;

@@ -128,7 +128,7 @@ $$;
 COMMENT ON FUNCTION sandbox_take(uuid, integer) IS
 'Internal: takes the sandbox''s callbacks that are due, in order, and enters them by delivery_report()''s door; returns how many.';
 
-CREATE FUNCTION sandbox_report_tenant(tenant uuid, batch integer DEFAULT 1000) RETURNS integer
+CREATE FUNCTION sandbox_report_tenant(tenant uuid, batch integer DEFAULT 2000) RETURNS integer
 LANGUAGE c VOLATILE STRICT SECURITY DEFINER
 -- the session setting is pinned so that the caller's own context comes back
 SET search_path = pg_catalog, pg_temp SET row_security = on SET entrestate.session = ''
@@ -144,7 +144,7 @@ AS 'MODULE_PATHNAME', 'sender_sandbox_next_tenant';
 COMMENT ON FUNCTION sandbox_next_tenant(uuid) IS
 'The next tenant, by id, for which the sandbox provider still has something to report; NULL at the end. For entrestate_worker.';
 
-CREATE PROCEDURE sandbox_report(batch integer DEFAULT 1000)
+CREATE PROCEDURE sandbox_report(batch integer DEFAULT 2000)
 LANGUAGE c AS 'MODULE_PATHNAME', 'sender_sandbox_report';
 COMMENT ON PROCEDURE sandbox_report(integer) IS
 'Reports what the sandbox provider has drawn and is due, tenant by tenant in turn, one batch and one commit at a time, until nothing is left. For entrestate_worker; pg_cron calls it every minute. Errors: 2D000 inside a transaction, 22023. (A20, E16)';

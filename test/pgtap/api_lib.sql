@@ -157,6 +157,8 @@ INSERT INTO api.call (routine, call, needs, prepare) VALUES
   ('sender_balance', 'SELECT * FROM entrestate.sender_balance()', '{sender.read}', NULL),
   ('sender_channels', 'SELECT * FROM entrestate.sender_channels()', '{}', NULL),
   ('sender_event_types', 'SELECT * FROM entrestate.sender_event_types()', '{}', NULL),
+  ('sender_events_list', 'SELECT * FROM entrestate.sender_events_list()', '{sender.read}', NULL),
+  ('sender_events_list', $$SELECT * FROM entrestate.sender_events_list('sender.run.started')$$, '{sender.read}', NULL),
   ('sender_history', 'SELECT * FROM entrestate.sender_history({lead})', '{sender.read}', NULL),
   ('sender_metrics', 'SELECT entrestate.sender_metrics()', '{sender.read}', NULL),
   ('sender_modes', 'SELECT * FROM entrestate.sender_modes()', '{}', NULL),

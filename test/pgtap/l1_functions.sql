@@ -31,6 +31,7 @@ CREATE FUNCTION attack.known_choices(name text, type oid) RETURNS text[] LANGUAG
       WHEN name IN ('status') THEN '{''approved'',''retired'',''active'',''paused'',''archived'',''enriched'',''booked''}'
       WHEN name = 'with_status' THEN '{''open'',''taken'',''new''}'
       WHEN name IN ('channel') THEN '{''email'',''sms''}'
+      WHEN name = 'of_type' THEN '{''sender.step.sent'',''sender.run.started'',NULL}'
       WHEN name IN ('role') THEN '{''viewer'',''admin'',''owner'',NULL}'
       WHEN name IN ('time_zone', 'zone') THEN '{''UTC''}'
       WHEN name IN ('email', 'address') THEN '{''x@example.com'',''zqbeta.1@example.com'',''blocked.zqbeta@example.com''}'

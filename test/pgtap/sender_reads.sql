@@ -215,6 +215,41 @@ SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', r.status, r.next_step, r.ch
   FROM entrestate.sender_queue_runs(with_status => 'running') r), 'running 1 sms f tenant_paused 06T11', 'and run by run') FROM flow.enter('q');
 SELECT is((SELECT concat_ws(' ', r.status, r.next_step, r.channel, r.held_for) FROM entrestate.sender_queue_runs(with_status => 'suppressed') r), 'suppressed 1', 'what has ended is not held')
   FROM flow.enter('q');
+-- sender_events_list(): the events of the tenant, or of what is asked for, newest first, page by page, none twice, none left out
+CREATE FUNCTION pg_temp.listed(of_type text, campaign uuid, size integer) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  b timestamptz;
+  i bigint;
+  n integer;
+  seen text[] := '{}';
+  page text[];
+BEGIN
+  PERFORM flow.enter('q');
+  LOOP
+    SELECT array_agg(concat_ws(' ', e.recorded_at, e.id, e.lead_id, e.run_seq, e.type, e.step, e.attempt, e.channel, e.mode, e.reason) ORDER BY e.ordinality),
+      (array_agg(e.recorded_at ORDER BY e.ordinality DESC))[1], (array_agg(e.id ORDER BY e.ordinality DESC))[1], count(*)
+    INTO page, b, i, n FROM entrestate.sender_events_list(of_type, campaign, b, i, size) WITH ORDINALITY e;
+    seen := seen || page;
+    EXIT WHEN n < size;
+  END LOOP;
+  RETURN array_to_string(seen, E'\n');
+END
+$$;
+CREATE FUNCTION pg_temp.events(of_type text, campaign uuid) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN (SELECT coalesce(string_agg(concat_ws(' ', e.recorded_at, e.id, e.lead_id, e.run_seq, y.name, e.step, e.attempt, c.name, m.name, r.name), E'\n' ORDER BY e.recorded_at DESC, e.id DESC), '')
+    FROM entrestate.sender_events e JOIN entrestate.sender_event_types() y ON y.code = e.type JOIN entrestate.sender_modes() m ON m.code = e.mode
+    LEFT JOIN entrestate.sender_channels() c ON c.code = e.channel LEFT JOIN entrestate.sender_reasons() r ON r.code = e.reason
+    WHERE e.tenant_id = (SELECT tenant FROM flow.tenant WHERE name = 'q') AND (of_type IS NULL OR y.name = of_type) AND (campaign IS NULL OR e.campaign_id = campaign));
+END
+$$;
+SELECT cmp_ok(length(pg_temp.events(NULL, NULL)), '>', 1000, 'there are events');
+SELECT is(pg_temp.listed(x.type, x.campaign, x.size), pg_temp.events(x.type, x.campaign), concat_ws(' ', 'events listed:', coalesce(x.type, 'all'), 'of', coalesce('a campaign', 'all'), x.campaign IS NULL, 'by', x.size))
+  FROM (SELECT y.name, c.campaign_id, size FROM (SELECT NULL UNION ALL SELECT name FROM entrestate.sender_event_types() WHERE name IN ('sender.run.started', 'sender.step.sent', 'sender.suppressed_opt_out', 'sender.merged')) y(name),
+    (SELECT NULL::uuid UNION ALL SELECT pg_temp.campaign('q')) c(campaign_id), (VALUES (1), (3), (1000)) s(size)) x(type, campaign, size);
+SELECT is((SELECT count(*) FROM flow.enter('h'), entrestate.sender_events_list(campaign => pg_temp.campaign('q')) e), 0::bigint, 'another tenant lists nothing of it');
+SELECT is((SELECT pg_get_expr(i.indpred, i.indrelid) FROM pg_index i WHERE i.indexrelid = 'entrestate.sender_events_type'::regclass),
+  format('(type <> %s)', (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.step.sent')), 'what the type index leaves out is what was sent');
 -- "paged by key": pages of 3 are 3, 3 and 1, without a run twice
 CREATE FUNCTION pg_temp.pages(campaign uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
