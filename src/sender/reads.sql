@@ -114,20 +114,29 @@ BEGIN
     ORDER BY e.recorded_at DESC, e.id DESC;
   ELSE
     RETURN QUERY
-    WITH page AS MATERIALIZED (SELECT min(x.recorded_at) AS since FROM (
-      SELECT n.recorded_at FROM entrestate.campaigns c CROSS JOIN LATERAL (
+    WITH newest AS MATERIALIZED (SELECT c.campaign_id, n.recorded_at FROM entrestate.campaigns c CROSS JOIN LATERAL (
         SELECT e.recorded_at FROM entrestate.sender_events e WHERE e.campaign_id = c.campaign_id AND e.tenant_id = t
           AND (wanted IS NULL OR e.type = wanted) AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
-        ORDER BY e.recorded_at DESC LIMIT max_rows) n
-      WHERE c.tenant_id = t AND (sender_events_list.campaign IS NULL OR c.campaign_id = sender_events_list.campaign)
-      ORDER BY n.recorded_at DESC LIMIT max_rows) x)
+        ORDER BY e.recorded_at DESC LIMIT 1) n
+      WHERE c.tenant_id = t AND (sender_events_list.campaign IS NULL OR c.campaign_id = sender_events_list.campaign)),
+    -- as many campaigns as the page has rows fill it with what is not older than the newest of each
+    filled AS MATERIALIZED (SELECT CASE WHEN count(*) < max_rows THEN '-infinity' ELSE min(x.recorded_at) END AS since
+      FROM (SELECT n.recorded_at FROM newest n ORDER BY n.recorded_at DESC LIMIT max_rows) x),
+    page AS MATERIALIZED (SELECT min(x.recorded_at) AS since FROM (
+      SELECT v.recorded_at FROM newest n CROSS JOIN LATERAL (
+        SELECT e.recorded_at FROM entrestate.sender_events e WHERE e.campaign_id = n.campaign_id AND e.tenant_id = t
+          AND (wanted IS NULL OR e.type = wanted) AND e.recorded_at >= (SELECT f.since FROM filled f)
+          AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id)
+        ORDER BY e.recorded_at DESC LIMIT max_rows) v
+      WHERE n.recorded_at >= (SELECT f.since FROM filled f)
+      ORDER BY v.recorded_at DESC LIMIT max_rows) x)
     SELECT e.recorded_at, e.id, e.campaign_id, e.lead_id, e.run_seq, y.name, e.step::integer, e.attempt::integer, k.name, m.name, r.name
-    FROM (SELECT n.* FROM entrestate.campaigns c CROSS JOIN LATERAL (
-        SELECT e.* FROM entrestate.sender_events e WHERE e.campaign_id = c.campaign_id AND e.tenant_id = t
+    FROM (SELECT v.* FROM newest n CROSS JOIN LATERAL (
+        SELECT e.* FROM entrestate.sender_events e WHERE e.campaign_id = n.campaign_id AND e.tenant_id = t
           AND (wanted IS NULL OR e.type = wanted) AND e.recorded_at >= (SELECT p.since FROM page p)
-          AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id) OFFSET 0) n
-      WHERE c.tenant_id = t AND (sender_events_list.campaign IS NULL OR c.campaign_id = sender_events_list.campaign)
-      ORDER BY n.recorded_at DESC, n.id DESC LIMIT max_rows) e
+          AND e.recorded_at <= upto AND (e.recorded_at, e.id) < (upto, upto_id) OFFSET 0) v
+      WHERE n.recorded_at >= (SELECT p.since FROM page p)
+      ORDER BY v.recorded_at DESC, v.id DESC LIMIT max_rows) e
     JOIN entrestate.sender_event_types() y ON y.code = e.type
     JOIN entrestate.sender_modes() m ON m.code = e.mode
     LEFT JOIN entrestate.sender_channels() k ON k.code = e.channel

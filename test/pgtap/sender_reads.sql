@@ -216,7 +216,7 @@ SELECT is((SELECT string_agg(DISTINCT concat_ws(' ', r.status, r.next_step, r.ch
 SELECT is((SELECT concat_ws(' ', r.status, r.next_step, r.channel, r.held_for) FROM entrestate.sender_queue_runs(with_status => 'suppressed') r), 'suppressed 1', 'what has ended is not held')
   FROM flow.enter('q');
 -- sender_events_list(): the events of the tenant, or of what is asked for, newest first, page by page, none twice, none left out
-CREATE FUNCTION pg_temp.listed(of_type text, campaign uuid, size integer) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.listed(tenant text, of_type text, campaign uuid, size integer) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   b timestamptz;
   i bigint;
@@ -224,7 +224,7 @@ DECLARE
   seen text[] := '{}';
   page text[];
 BEGIN
-  PERFORM flow.enter('q');
+  PERFORM flow.enter(tenant);
   LOOP
     SELECT array_agg(concat_ws(' ', e.recorded_at, e.id, e.lead_id, e.run_seq, e.type, e.step, e.attempt, e.channel, e.mode, e.reason) ORDER BY e.ordinality),
       (array_agg(e.recorded_at ORDER BY e.ordinality DESC))[1], (array_agg(e.id ORDER BY e.ordinality DESC))[1], count(*)
@@ -235,18 +235,41 @@ BEGIN
   RETURN array_to_string(seen, E'\n');
 END
 $$;
-CREATE FUNCTION pg_temp.events(of_type text, campaign uuid) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.events(tenant text, of_type text, campaign uuid) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
   RETURN (SELECT coalesce(string_agg(concat_ws(' ', e.recorded_at, e.id, e.lead_id, e.run_seq, y.name, e.step, e.attempt, c.name, m.name, r.name), E'\n' ORDER BY e.recorded_at DESC, e.id DESC), '')
     FROM entrestate.sender_events e JOIN entrestate.sender_event_types() y ON y.code = e.type JOIN entrestate.sender_modes() m ON m.code = e.mode
     LEFT JOIN entrestate.sender_channels() c ON c.code = e.channel LEFT JOIN entrestate.sender_reasons() r ON r.code = e.reason
-    WHERE e.tenant_id = (SELECT tenant FROM flow.tenant WHERE name = 'q') AND (of_type IS NULL OR y.name = of_type) AND (campaign IS NULL OR e.campaign_id = campaign));
+    WHERE e.tenant_id = (SELECT x.tenant FROM flow.tenant x WHERE x.name = events.tenant) AND (of_type IS NULL OR y.name = of_type) AND (campaign IS NULL OR e.campaign_id = campaign));
 END
 $$;
-SELECT cmp_ok(length(pg_temp.events(NULL, NULL)), '>', 1000, 'there are events');
-SELECT is(pg_temp.listed(x.type, x.campaign, x.size), pg_temp.events(x.type, x.campaign), concat_ws(' ', 'events listed:', coalesce(x.type, 'all'), 'of', coalesce('a campaign', 'all'), x.campaign IS NULL, 'by', x.size))
-  FROM (SELECT y.name, c.campaign_id, size FROM (SELECT NULL UNION ALL SELECT name FROM entrestate.sender_event_types() WHERE name IN ('sender.run.started', 'sender.step.sent', 'sender.suppressed_opt_out', 'sender.merged')) y(name),
-    (SELECT NULL::uuid UNION ALL SELECT pg_temp.campaign('q')) c(campaign_id), (VALUES (1), (3), (1000)) s(size)) x(type, campaign, size);
+-- five campaigns, whose steps are decided at the same instants
+DO $$
+DECLARE
+  t flow.tenant;
+  first uuid;
+BEGIN
+  PERFORM flow.at('2026-01-05T10:00:00Z'), flow.make('list', '{email 0,sms 1 day}');
+  SELECT * INTO t FROM flow.tenant WHERE name = 'list';
+  first := t.campaign;
+  FOR c IN 1 .. 5 LOOP
+    IF c > 1 THEN
+      t.campaign := entrestate.campaign_create('c' || c);
+      UPDATE flow.tenant SET campaign = t.campaign WHERE name = 'list';
+      PERFORM flow.sequence('list', CASE WHEN c < 5 THEN '{email 0,email 1 day}' ELSE '{email 10 days}' END::text[]), entrestate.sequence_publish(t.campaign, 1),
+        entrestate.campaign_status_set(t.campaign, 'active'), entrestate.campaign_update(t.campaign, sender_enabled => true);
+    END IF;
+    PERFORM flow.lead('list', c || ' ' || n, CASE WHEN n < 4 THEN 'new' END) FROM generate_series(1, 5) n;
+  END LOOP;
+  UPDATE flow.tenant SET campaign = first WHERE name = 'list';
+  PERFORM flow.process('list', '2026-01-05T11:00:00Z'), flow.process('list', '2026-01-06T12:00:00Z'),
+    flow.enter('list'), entrestate.lead_opt_out(flow.id('list', '5 2'), 'email'), flow.at('2026-01-05T12:00:00Z');
+END $$;
+SELECT cmp_ok((SELECT count(*) FROM entrestate.sender_events WHERE tenant_id = (SELECT tenant FROM flow.tenant WHERE name = 'list')), '>', (SELECT 4 * count(DISTINCT recorded_at) FROM entrestate.sender_events
+  WHERE tenant_id = (SELECT tenant FROM flow.tenant WHERE name = 'list')), 'there are events, many at one instant');
+SELECT is(pg_temp.listed(x.tenant, x.type, x.campaign, x.size), pg_temp.events(x.tenant, x.type, x.campaign), concat_ws(' ', 'events listed:', coalesce(x.type, 'all'), 'of', CASE WHEN x.campaign IS NULL THEN 'all of' ELSE 'a campaign of' END, x.tenant, 'by', x.size))
+  FROM (SELECT t.name, y.name, c.campaign_id, size FROM flow.tenant t, (SELECT NULL UNION ALL SELECT name FROM entrestate.sender_event_types() WHERE name IN ('sender.run.started', 'sender.step.sent', 'sender.suppressed_opt_out', 'sender.merged')) y(name),
+    LATERAL (SELECT NULL::uuid UNION ALL SELECT pg_temp.campaign(t.name)) c(campaign_id), (VALUES (1), (2), (3), (7), (1000)) s(size) WHERE t.name IN ('q', 'list')) x(tenant, type, campaign, size);
 SELECT is((SELECT count(*) FROM flow.enter('h'), entrestate.sender_events_list(campaign => pg_temp.campaign('q')) e), 0::bigint, 'another tenant lists nothing of it');
 SELECT is((SELECT pg_get_expr(i.indpred, i.indrelid) FROM pg_index i WHERE i.indexrelid = 'entrestate.sender_events_type'::regclass),
   format('(type <> %s)', (SELECT code FROM entrestate.sender_event_types() WHERE name = 'sender.step.sent')), 'what the type index leaves out is what was sent');
