@@ -158,33 +158,36 @@ es_lookup_walk(EsLookup *l, int key)
 void
 es_lookup_hold(EsLookup *l)
 {
-	if (l->heap->rd_tableam == GetHeapamTableAmRoutine())
-		l->pages = palloc0(sizeof(Buffer) * ES_LOOKUP_PAGES);
+	if (l->heap->rd_tableam != GetHeapamTableAmRoutine())
+		return;
+	l->pages = palloc0(sizeof(Buffer) * ES_LOOKUP_PAGES);
+	l->held = MakeSingleTupleTableSlot(RelationGetDescr(l->heap), &TTSOpsHeapTuple);
 }
 
 /* fetch reads the row of the range's entry; false: the snapshot does not see it.
- * With pages at hand it is what index_fetch_heap() does with one. */
+ * With pages at hand it is what index_fetch_heap() does with one, but for a pin of
+ * the row's own. */
 static bool
 fetch(EsLookup *l)
 {
 	ItemPointerData at = l->range->xs_heaptid;
-	BufferHeapTupleTableSlot *row = (BufferHeapTupleTableSlot *) l->row;
 	Buffer	   *page;
 	bool		found;
 
 	if (l->pages == NULL)
 		return index_fetch_heap(l->range, l->row);
+	l->row = l->held;
 	page = &l->pages[ItemPointerGetBlockNumber(&at) % ES_LOOKUP_PAGES];
 	*page = ReleaseAndReadBuffer(*page, l->heap, ItemPointerGetBlockNumber(&at));
-	ExecClearTuple(l->row);
 	LockBuffer(*page, BUFFER_LOCK_SHARE);
-	found = heap_hot_search_buffer(&at, l->heap, *page, l->range->xs_snapshot, &row->base.tupdata, NULL, true);
+	found = heap_hot_search_buffer(&at, l->heap, *page, l->range->xs_snapshot, &l->tuple, NULL, true);
 	LockBuffer(*page, BUFFER_LOCK_UNLOCK);
 	if (found)
 	{
 		pgstat_count_heap_fetch(l->index);
-		row->base.tupdata.t_tableOid = RelationGetRelid(l->heap);
-		ExecStoreBufferHeapTuple(&row->base.tupdata, l->row, *page);
+		l->tuple.t_tableOid = RelationGetRelid(l->heap);
+		ExecStoreHeapTuple(&l->tuple, l->row, false);
+		l->row->tts_tid = at;
 	}
 	return found;
 }
@@ -434,9 +437,13 @@ es_lookup_end(EsLookup *l)
 		ExecDropSingleTupleTableSlot(l->kept);
 	}
 	ExecDropSingleTupleTableSlot(l->found);
-	for (int i = 0; l->pages != NULL && i < ES_LOOKUP_PAGES; i++)
-		if (BufferIsValid(l->pages[i]))
-			ReleaseBuffer(l->pages[i]);
+	if (l->pages != NULL)
+	{
+		ExecDropSingleTupleTableSlot(l->held);
+		for (int i = 0; i < ES_LOOKUP_PAGES; i++)
+			if (BufferIsValid(l->pages[i]))
+				ReleaseBuffer(l->pages[i]);
+	}
 	if (l->locked != NULL)
 		ExecDropSingleTupleTableSlot(l->locked);
 	index_close(l->index, NoLock);

@@ -49,7 +49,10 @@ typedef struct EsLookup
 	bool		taken;			/* its entry is the row's: the next one is next */
 	int			misses;			/* one after the other */
 	int			rest;			/* so many by themselves */
+	/* pages at hand: see es_lookup_hold() */
 	Buffer	   *pages;			/* pinned, each where its number says; NULL: none is kept */
+	HeapTupleData tuple;		/* on one of them */
+	TupleTableSlot *held;		/* the tuple */
 	AttrNumber	tenant_column;
 	AttrNumber	columns[ES_LOOKUP_COLUMNS];
 } EsLookup;
