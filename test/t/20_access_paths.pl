@@ -539,6 +539,25 @@ is(join('; ', sort keys %faults), '', 'processor and ticker: no sequential scan 
 cmp_ok($batch_pages / $due, '<', 150, 'a batch reads and writes what it decides') or diag("$batch_pages pages for $due runs");
 diag(sprintf '%.1f pages a run', $batch_pages / $due);
 
+# a tick when nothing is due: a look at each tenant that has something waiting, and nothing else
+my $waiting = $node->safe_psql('postgres', 'SELECT count(DISTINCT tenant_id) FROM entrestate.sender_due');
+cmp_ok($waiting, '>', 50, 'there is something that waits');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM entrestate.sender_holds'), 0, 'nothing is held');
+$from = -s $node->logfile;
+($out, $err) = psql_as('entrestate_worker', 'CALL entrestate.sender_process();');
+is($err, '', 'a tick for nothing');
+my (%looks, $look_pages);
+foreach my $p (logged($from))
+{
+  my ($text, $plan) = @$p;
+  next if $text =~ /^(SELECT entrestate\.sender_(next_tenant|process_tenant)|SELECT d\.tenant_id FROM entrestate\.sender_due|SELECT version FROM entrestate\.schema_version)/;
+  $looks{ substr $text =~ s/\s+/ /gr, 0, 60 }++;
+  $look_pages += pages($plan);
+}
+is(join('; ', map { "$looks{$_} x $_" } sort keys %looks), "$waiting x WITH RECURSIVE queue AS ( (SELECT d.campaign_id, d.version, ", 'one look a tenant');
+cmp_ok($look_pages / $waiting, '<', 50, 'of a few pages');
+diag(sprintf '%.1f pages a look', $look_pages / $waiting);
+
 # scores that fall, and what upkeep starts
 $from = -s $node->logfile;
 my $expired = $node->safe_psql('postgres', 'SELECT count(*) FROM entrestate.lead_scores WHERE expires_at <= entrestate.clock_now()');
