@@ -150,10 +150,10 @@ es_lookup_walk(EsLookup *l, int key)
 }
 
 /*
- * es_lookup_hold keeps the last pages at hand that a walk came by. It is for a key's rows
+ * es_lookup_hold keeps the last pages at hand that a walk came by.  It is for a key's rows
  * that are on a page each, where those of its neighbours are, too: as what leads
- * that came together were sent, day by day. To find and pin such a page again is
- * half of the look-up.
+ * that came together were sent, day by day.  Else each look-up finds and pins its
+ * page again.
  */
 void
 es_lookup_hold(EsLookup *l)
@@ -177,6 +177,7 @@ fetch(EsLookup *l)
 	if (l->pages == NULL)
 		return index_fetch_heap(l->range, l->row);
 	l->row = l->held;
+	ExecClearTuple(l->row);
 	page = &l->pages[ItemPointerGetBlockNumber(&at) % ES_LOOKUP_PAGES];
 	*page = ReleaseAndReadBuffer(*page, l->heap, ItemPointerGetBlockNumber(&at));
 	LockBuffer(*page, BUFFER_LOCK_SHARE);

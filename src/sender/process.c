@@ -522,8 +522,8 @@ require_batch(int batch)
 
 /*
  * has_work says whether any queue of a tenant has something due, or is noted as held,
- * which may have to end.  Most tenants have nothing most of the time, and all
- * that a batch reads is ten times as much.
+ * which may have to end.  Most tenants have nothing most of the time, and what a
+ * batch reads before it finds that is many times as much.
  */
 static bool
 has_work(const pg_uuid_t *tenant, TimestampTz now)

@@ -146,7 +146,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION sender_events_list(text, uuid, timestamptz, bigint, integer) IS
-'What the sender did, newest first, of the tenant or of one campaign, of all types (sender_event_types()) or of one; before and before_id: recorded_at and id of the last row of the page before. A type that few events of a campaign have, when a campaign is given, is looked for among the others. Capability: sender.read. Errors: 22023. (A8, D)';
+'What the sender did, newest first, of the tenant or of one campaign, of all types (sender_event_types()) or of one; before and before_id: recorded_at and id of the last row of the page before. Of a campaign a type is looked for among the others, and so is sender.step.sent of the tenant. Capability: sender.read. Errors: 22023. (A8, D)';
 
 CREATE FUNCTION sender_held(tenant uuid) RETURNS TABLE (campaign_id uuid, reason text, since timestamptz)
 LANGUAGE plpgsql STABLE
@@ -625,6 +625,6 @@ COMMENT ON FUNCTION sender_balance(uuid) IS
 'By campaign: the steps of its runs'' versions, and where they are: sent, failed, unknown, skipped, simulated (each step once, by its latest outcome, from the events), cancelled (what suppressed and failed runs had left) and open (what the others have left), in one snapshot; holds: they add up. Capability: sender.read. Errors: P0002. (B7)';
 
 GRANT EXECUTE ON FUNCTION sender_fold(uuid, uuid, uuid) TO entrestate_auditor;
-GRANT EXECUTE ON FUNCTION sender_runs_of(uuid), sender_history(uuid, uuid), sender_events_list(text, uuid, timestamptz, bigint, integer), sender_queue(), sender_why(uuid), sender_replay(uuid, uuid),
-  sender_balance(uuid), sender_queue_runs(uuid, text, uuid, uuid, integer), sender_metrics(uuid, timestamptz, timestamptz),
+GRANT EXECUTE ON FUNCTION sender_runs_of(uuid), sender_history(uuid, uuid), sender_events_list(text, uuid, timestamptz, bigint, integer),
+  sender_queue(), sender_why(uuid), sender_replay(uuid, uuid), sender_balance(uuid), sender_queue_runs(uuid, text, uuid, uuid, integer), sender_metrics(uuid, timestamptz, timestamptz),
   sender_story(uuid) TO entrestate_app;
