@@ -89,7 +89,7 @@ printf "ratio: sender_one_session_floor %.3f aim 0.8\n", $share;
 
 # the peers: their packages from npm's own registry
 my $jobs = $ENV{BENCH_JOBS} || 50000;
-my @peers = ([ 'graphile_worker', 'graphile-worker', '4', 3 ], [ 'pg_boss', 'pg-boss', '-', 2 ]);
+my @peers = ([ 'graphile_worker', 'graphile-worker', '4', 5 ], [ 'pg_boss', 'pg-boss', '-', 2 ]);
 if (system("mkdir -p $work && cp -r $here/peers $work/peers && cd $work/peers && npm install --no-audit --no-fund --silent >$work/npm.log 2>&1") != 0)
 {
   print "graphile-worker and pg-boss could not be installed by npm: they are left out\n";
@@ -137,7 +137,7 @@ foreach my $peer (@peers)
   }
   system('psql', '-Xqo', '/dev/null', '-d', $db, '-v', "rounds=$rounds", '-f', "$here/waiting.sql") == 0 or die "waiting.sql failed\n";
   $before_it = floor_now();
-  foreach my $round (1 .. 3)
+  foreach my $round (1 .. 4)
   {
     my $pid = open3(my $in, my $out, undef, 'psql', '-XAtq', '-d', $db);
     print $in "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM entrestate.tenants;\n";
@@ -155,6 +155,8 @@ foreach my $peer (@peers)
     $before_it = $after_it;
   }
   printf "%-60s %10.0f\n", "one session, beside @{[ $rounds * $steps ]} runs that wait and a snapshot that stays open", median(@held);
+  printf "%-60s %10s\n", @$_ foreach [ '... of the bare statements, one by one', join ' ', map { sprintf '%.2f', $_ * median(@calm_share) } @held_share ],
+    [ '... and just before, undisturbed', join ' ', map { sprintf '%.2f', $_ } @calm_share ];
   printf "%-60s %10s\n", "... of $steps steps, dead rows in sender_due that the snapshot keeps", $kept;
   printf "%-60s %10s\n", '... and when it is closed', $left;
   printf "ratio: sender_open_snapshot %.3f aim 0.9\n", median(@held_share);
