@@ -59,7 +59,6 @@ es_find_guc(const char *name)
 #define ES_UPDATE_INDEXES_NONE TU_None
 #define ES_UPDATE_INDEX_TUPLES(info, slot, estate, indexes) \
 	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, (indexes) == TU_Summarizing)
-#define ES_EVAL_PLAN_QUAL_INIT(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
 #else
 #define ES_INSERT_INDEX_TUPLES(info, slot, estate) \
 	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
@@ -67,19 +66,19 @@ es_find_guc(const char *name)
 #define ES_UPDATE_INDEXES_NONE false
 #define ES_UPDATE_INDEX_TUPLES(info, slot, estate, indexes) \
 	ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL)
-#define ES_EVAL_PLAN_QUAL_INIT(epq, estate) EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 
-/* ES_BR_UPDATE_TRIGGERS fires BEFORE ROW triggers with a row that is at hand. */
+/* ES_BR_UPDATE_TRIGGERS fires BEFORE ROW triggers with a row that is at hand: nothing is
+ * locked or followed, so there is no plan to be asked again. */
 #if PG_VERSION_NUM >= 180000
-#define ES_BR_UPDATE_TRIGGERS(estate, epq, info, old, new) \
-	ExecBRUpdateTriggers(estate, epq, info, NULL, old, new, NULL, NULL, false)
+#define ES_BR_UPDATE_TRIGGERS(estate, info, old, new) \
+	ExecBRUpdateTriggers(estate, NULL, info, NULL, old, new, NULL, NULL, false)
 #elif PG_VERSION_NUM >= 160000
-#define ES_BR_UPDATE_TRIGGERS(estate, epq, info, old, new) \
-	ExecBRUpdateTriggers(estate, epq, info, NULL, old, new, NULL, NULL)
+#define ES_BR_UPDATE_TRIGGERS(estate, info, old, new) \
+	ExecBRUpdateTriggers(estate, NULL, info, NULL, old, new, NULL, NULL)
 #else
-#define ES_BR_UPDATE_TRIGGERS(estate, epq, info, old, new) \
-	ExecBRUpdateTriggers(estate, epq, info, NULL, old, new, NULL)
+#define ES_BR_UPDATE_TRIGGERS(estate, info, old, new) \
+	ExecBRUpdateTriggers(estate, NULL, info, NULL, old, new, NULL)
 #endif
 
 /*

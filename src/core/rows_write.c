@@ -404,7 +404,7 @@ is_owed(const Target *t, TupleTableSlot *old, TupleTableSlot *new)
  * there is a later one.
  */
 static void
-update_row(Target *t, EPQState *epq, TupleTableSlot *old, TupleTableSlot *new)
+update_row(Target *t, TupleTableSlot *old, TupleTableSlot *new)
 {
 	ResultRelInfo *info = t->info;
 	ItemPointerData at = old->tts_tid;
@@ -418,7 +418,7 @@ update_row(Target *t, EPQState *epq, TupleTableSlot *old, TupleTableSlot *new)
 		bool		copied;
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(old, false, &copied);
 
-		if (!ES_BR_UPDATE_TRIGGERS(t->estate, epq, info, tuple, new))
+		if (!ES_BR_UPDATE_TRIGGERS(t->estate, info, tuple, new))
 			elog(ERROR, "a trigger keeps a row of table \"%s\" as it was", RelationGetRelationName(t->rel));
 		if (copied)
 			heap_freetuple(tuple);
@@ -446,7 +446,6 @@ void
 rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, const RowsFixed *fixed)
 {
 	Target		t = {0};
-	EPQState	epq;
 	TupleTableSlot *old;
 	TupleTableSlot *new;
 	int			natts;
@@ -457,7 +456,6 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 	target_open(&t, table, CMD_UPDATE, r->n - 1, columns, nfixed, fixed);
 	natts = RelationGetDescr(t.rel)->natts;
 	ExecOpenIndices(t.info, false);
-	ES_EVAL_PLAN_QUAL_INIT(&epq, t.estate);
 	find_owed(&t);
 	old = table_slot_create(t.rel, &t.estate->es_tupleTable);
 	new = table_slot_create(t.rel, &t.estate->es_tupleTable);
@@ -488,9 +486,8 @@ rows_update(Rows *r, const char *table, const char *const *columns, int nfixed, 
 			new->tts_isnull[t.fixed[c]] = false;
 		}
 		ExecStoreVirtualTuple(new);
-		update_row(&t, &epq, old, new);
+		update_row(&t, old, new);
 	}
 	ExecASUpdateTriggers(t.estate, t.info, NULL);
-	EvalPlanQualEnd(&epq);
 	target_close(&t);
 }

@@ -71,15 +71,23 @@ sub median
 my (@one, @two, @floor, @share);
 my $plain_day = 1;
 sub floor_now { push @floor, plain(++$plain_day); return $floor[-1]; }
+
+# What a rate comes to of the floor before and after it; the floor that follows is before the next one.
+my $last;
+sub share_of
+{
+  my ($rate) = @_;
+  my $before_it = $last;
+  $last = floor_now();
+  return 2 * $rate / ($before_it + $last);
+}
 process(1); # warms up
-my $last = floor_now();
+$last = floor_now();
 foreach my $round (1 .. 3)
 {
   push @one, process(1);
   push @two, process(2);
-  my $next = floor_now();
-  push @share, 2 * $one[-1] / ($last + $next);
-  $last = $next;
+  push @share, share_of($one[-1]);
 }
 my ($one, $two, $floor, $share) = (median(@one), median(@two), median(@floor), median(@share));
 printf "\n%-60s %10s\n", "the processor, $steps due runs of " . query('SELECT count(*) FROM data.tenants') . ' tenants', 'steps/s';
@@ -127,16 +135,10 @@ foreach my $peer (@peers)
   my $rounds = $ENV{BENCH_WAITING} // 5;
   my $dead = "SELECT dead_tuple_count FROM pgstattuple('entrestate.sender_due')";
   my (@held, @held_share, @calm_share, $kept, $left);
-  my $before_it = floor_now();
-  foreach my $round (1 .. 3)
-  {
-    my $rate = process(1);
-    my $after_it = floor_now();
-    push @calm_share, 2 * $rate / ($before_it + $after_it);
-    $before_it = $after_it;
-  }
+  $last = floor_now();
+  push @calm_share, share_of(process(1)) foreach 1 .. 3;
   system('psql', '-Xqo', '/dev/null', '-d', $db, '-v', "rounds=$rounds", '-f', "$here/waiting.sql") == 0 or die "waiting.sql failed\n";
-  $before_it = floor_now();
+  $last = floor_now();
   foreach my $round (1 .. 4)
   {
     my $pid = open3(my $in, my $out, undef, 'psql', '-XAtq', '-d', $db);
@@ -150,14 +152,12 @@ foreach my $peer (@peers)
     waitpid $pid, 0;
     query('VACUUM (ANALYZE) entrestate.sender_runs, entrestate.sender_due');
     $left = query($dead);
-    my $after_it = floor_now();
-    push @held_share, 2 * $held[-1] / ($before_it + $after_it) / median(@calm_share);
-    $before_it = $after_it;
+    push @held_share, share_of($held[-1]);
   }
   printf "%-60s %10.0f\n", "one session, beside @{[ $rounds * $steps ]} runs that wait and a snapshot that stays open", median(@held);
-  printf "%-60s %10s\n", @$_ foreach [ '... of the bare statements, one by one', join ' ', map { sprintf '%.2f', $_ * median(@calm_share) } @held_share ],
+  printf "%-60s %10s\n", @$_ foreach [ '... of the bare statements, one by one', join ' ', map { sprintf '%.2f', $_ } @held_share ],
     [ '... and just before, undisturbed', join ' ', map { sprintf '%.2f', $_ } @calm_share ];
   printf "%-60s %10s\n", "... of $steps steps, dead rows in sender_due that the snapshot keeps", $kept;
   printf "%-60s %10s\n", '... and when it is closed', $left;
-  printf "ratio: sender_open_snapshot %.3f aim 0.9\n", median(@held_share);
+  printf "ratio: sender_open_snapshot %.3f aim 0.9\n", median(@held_share) / median(@calm_share);
 }
