@@ -179,12 +179,39 @@ typedef struct Leaf
 	int			n;				/* full */
 } Leaf;
 
+/*
+ * insert_entries makes the rows' entries index by index: rows that come together
+ * have neighbours in an index, whose page is at hand from one to the next.  The
+ * executor goes row by row, and so is shown one index at a time.
+ */
+static void
+insert_entries(Target *t, Leaf *leaf, List **recheck)
+{
+	ResultRelInfo *info = leaf->info;
+	int			n = info->ri_NumIndices;
+	RelationPtr indexes = info->ri_IndexRelationDescs;
+	IndexInfo **infos = info->ri_IndexRelationInfo;
+
+	for (int k = 0; k < n; k++)
+	{
+		info->ri_NumIndices = 1;
+		info->ri_IndexRelationDescs = &indexes[k];
+		info->ri_IndexRelationInfo = &infos[k];
+		for (int i = 0; i < leaf->n; i++)
+			recheck[i] = list_concat(recheck[i], ES_INSERT_INDEX_TUPLES(info, leaf->slots[i], t->estate));
+	}
+	info->ri_NumIndices = n;
+	info->ri_IndexRelationDescs = indexes;
+	info->ri_IndexRelationInfo = infos;
+}
+
 static void
 flush(Target *t, Leaf *leaf)
 {
 	EState	   *estate = t->estate;
 	ResultRelInfo *info = leaf->info;
 	MemoryContext old;
+	List	   *recheck[AT_ONCE] = {NIL};
 
 	if (leaf->n == 0)
 		return;
@@ -192,14 +219,11 @@ flush(Target *t, Leaf *leaf)
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	table_multi_insert(info->ri_RelationDesc, leaf->slots, leaf->n, estate->es_output_cid, 0, NULL);
 	MemoryContextSwitchTo(old);
+	insert_entries(t, leaf, recheck);
 	for (int i = 0; i < leaf->n; i++)
 	{
-		List	   *recheck = NIL;
-
-		if (info->ri_NumIndices > 0)
-			recheck = ES_INSERT_INDEX_TUPLES(info, leaf->slots[i], estate);
-		ExecARInsertTriggers(estate, info, leaf->slots[i], recheck, NULL);
-		list_free(recheck);
+		ExecARInsertTriggers(estate, info, leaf->slots[i], recheck[i], NULL);
+		list_free(recheck[i]);
 		ExecClearTuple(leaf->slots[i]);
 	}
 	leaf->n = 0;
