@@ -717,7 +717,7 @@ sender_explain_run(PG_FUNCTION_ARGS)
 		"SELECT r.version, r.cursor::int4, r.status, r.next_at, r.reason::int4, r.ended_at, r.awaiting_go_live,"
 		" i.step::int4, i.attempt::int4, i.status, i.created_at"
 		" FROM entrestate.sender_runs r LEFT JOIN LATERAL (SELECT * FROM entrestate.sender_intents x WHERE x.tenant_id = $1"
-		"  AND x.campaign_id = $2 AND x.lead_id = $3 AND x.status IN ('ready', 'leased', 'started') LIMIT 1) i ON true"
+		"  AND x.campaign_id = $2 AND x.lead_id = $3 AND x.final_at IS NULL AND x.status <> 'unknown' LIMIT 1) i ON true"
 		" WHERE r.tenant_id = $1 AND r.campaign_id = $2 AND r.lead_id = $3",
 	3, {UUIDOID, UUIDOID, UUIDOID}, .generic = true};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -168,6 +168,7 @@ DECLARE
   able uuid[];
   chosen uuid[];
   on_its_way uuid[];
+  messaged smallint[];
 BEGIN
   PERFORM entrestate.arg_choice('leads', leads, ARRAY['new', 'since', 'all']);
   IF leads = 'since' AND since IS NULL THEN
@@ -203,6 +204,9 @@ BEGIN
   CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = u.id OFFSET 0) r
   WHERE r.status = 'suppressed';
 
+  -- the steps that have a message of anybody
+  messaged := ARRAY(SELECT x.step FROM (SELECT DISTINCT d.step FROM entrestate.sender_steps d WHERE d.tenant_id = t AND d.campaign_id = campaign) x
+    WHERE EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = x.step));
   -- Who can begin again, oldest attribution first; who is chosen does.
   SELECT coalesce(array_agg(x.lead_id ORDER BY x.at, x.lead_id), '{}'),
     coalesce(array_agg(x.lead_id ORDER BY x.at, x.lead_id) FILTER (WHERE leads = 'all' OR x.attributed_at >= since), '{}')
@@ -213,7 +217,7 @@ BEGIN
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = u.id OFFSET 0) r
     CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = u.id OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.version = r.version OFFSET 0) q
-    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.lead_id = u.id) AS sent OFFSET 0) m
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = ANY (messaged) AND i.lead_id = u.id) AS sent OFFSET 0) m
     LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_attributions x WHERE x.tenant_id = t AND x.lead_id = u.id AND x.campaign_id = campaign OFFSET 0) a ON true
     WHERE r.mode = 'dry_run' AND r.sent_steps = 0 AND r.status IN ('pending', 'running', 'done') AND r.stopped_by IS NULL
       AND entrestate.lead_blocked(l.handoff_open, l.status, l.merged_into, l.opted_out_at, l.complained_at, l.erasure_requested_at, l.hot_at, was.brake_index) IS NULL
@@ -244,7 +248,7 @@ BEGIN
       next_at = greatest(r.next_at, at), first_due_at = greatest(r.next_at, at)
     FROM (SELECT w.it FROM unnest(rehearsed) AS v(id)
       CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w
-      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.lead_id = v.id) AS sent OFFSET 0) m
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = ANY (messaged) AND i.lead_id = v.id) AS sent OFFSET 0) m
       WHERE m.sent OFFSET 0) u
     WHERE r.ctid = u.it AND r.tenant_id = t AND r.mode = 'dry_run' AND r.status IN ('pending', 'running')
     RETURNING r.lead_id)
@@ -323,7 +327,7 @@ BEGIN
   ELSIF step < 0 OR step >= r.cursor THEN
     PERFORM entrestate.raise('WRONG_STATE', 'the step has no outcome yet', NULL, 'sender_history() shows what was decided.');
   ELSIF EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = r.campaign_id AND i.lead_id = r.lead_id
-      AND i.status IN ('ready', 'leased', 'started')) THEN
+      AND i.final_at IS NULL AND i.status <> 'unknown') THEN
     PERFORM entrestate.raise('WRONG_STATE', 'a message of the run is on its way', NULL, 'Wait for its outcome.');
   END IF;
   SELECT substr(y.name, 13), coalesce(e.attempt, 0) INTO outcome, last
@@ -400,7 +404,7 @@ BEGIN
       next_at = u.due_at, first_due_at = u.due_at
     FROM (SELECT x.it, CASE WHEN NOT x.flying AND d.delay IS NOT NULL THEN greatest(entrestate.delay_add(coalesce(x.last_outcome_at, x.created_at), d.delay, coalesce(l.time_zone, zone)), at) END AS due_at
       FROM (SELECT w.*, w.ctid AS it, EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = w.campaign_id AND i.lead_id = w.lead_id
-            AND i.step = w.cursor AND i.status IN ('ready', 'leased', 'started')) AS flying
+            AND i.step = w.cursor AND i.final_at IS NULL AND i.status <> 'unknown') AS flying
           FROM unnest(others) AS v(id)
           CROSS JOIN LATERAL (SELECT y.*, y.ctid FROM entrestate.sender_runs y WHERE y.tenant_id = t AND y.campaign_id = campaign AND y.lead_id = v.id OFFSET 0) w
           WHERE w.status IN ('pending', 'running') OFFSET 0) x

@@ -239,7 +239,7 @@ BEGIN
   LEFT JOIN LATERAL (SELECT x.channel FROM entrestate.sender_steps x WHERE x.tenant_id = t AND x.campaign_id = r.campaign_id
     AND x.version = r.version AND x.step = r.cursor AND r.status IN ('pending', 'running') OFFSET 0) s ON true
   CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = r.campaign_id
-    AND i.lead_id = r.lead_id AND i.status IN ('ready', 'leased', 'started')) AS flying) f
+    AND i.lead_id = r.lead_id AND i.final_at IS NULL AND i.status <> 'unknown') AS flying) f
   -- only what would go on now can be held
   LEFT JOIN LATERAL (
     SELECT v.reason, v.since FROM (

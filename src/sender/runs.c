@@ -69,8 +69,7 @@ typedef struct Lookups
 	int			nevents;
 	/* only what a live tenant sends is on its way for a while: */
 	bool		live;
-	EsLookup	intents;
-	EsLookup	runs;			/* of a lead */
+	EsLookup	flight;			/* a lead's */
 } Lookups;
 
 /* The columns that read_lead() reads. */
@@ -134,8 +133,7 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	static const char *const status[] = {"status", NULL};
 	static const char *const lead_id[] = {"lead_id", NULL};
 	static const char *const past[] = {"lead_id", "removed_at", NULL};
-	static const char *const intent[] = {"status", "created_at", "channel", NULL};
-	static const char *const campaign_id[] = {"campaign_id", NULL};
+	static const char *const intent[] = {"status", "created_at", "channel", "campaign_id", NULL};
 	static const char *const nothing[] = {NULL};
 
 	es_lookup_open(&l->run, tenant, "sender_runs", "sender_runs_pkey", snapshot, 3, es_lookup_by_uuids, run);
@@ -151,10 +149,7 @@ lookups_open(Lookups *l, const Tenant *t, int64 caps_span, TimestampTz now, Snap
 	es_lookup_walk(&l->consent, 1);
 	l->live = t->mode == MODE_LIVE;
 	if (l->live)
-	{
-		es_lookup_open(&l->intents, tenant, "sender_intents", "sender_intents_pkey", snapshot, 3, es_lookup_by_uuids, intent);
-		es_lookup_open(&l->runs, tenant, "sender_runs", "sender_runs_lead", snapshot, 2, es_lookup_by_uuids, campaign_id);
-	}
+		es_lookup_open(&l->flight, tenant, "sender_intents", "sender_intents_flight", snapshot, 2, es_lookup_by_uuids, intent);
 	l->caps = caps_span > 0;
 	if (l->caps)
 	{
@@ -176,10 +171,7 @@ lookups_close(Lookups *l)
 	es_lookup_end(&l->suppression);
 	es_lookup_end(&l->consent);
 	if (l->live)
-	{
-		es_lookup_end(&l->intents);
-		es_lookup_end(&l->runs);
-	}
+		es_lookup_end(&l->flight);
 	if (!l->caps)
 		return;
 	es_lookup_end(&l->merged);
@@ -365,23 +357,24 @@ by_time(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/*
- * find_in_flight finds what is on its way for a lead's run of a campaign: one
- * message at most.  Its send is added to r where that is given.
- */
+/* is_flying says whether the message that was found is still on its way. */
 static bool
-find_in_flight(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *campaign, const pg_uuid_t *lead, Run *r)
+is_flying(EsLookup *x)
 {
-	Datum		key[] = {UUIDPGetDatum(tenant), UUIDPGetDatum(campaign), UUIDPGetDatum(lead)};
-	EsLookup   *x = &l->intents;
+	return es_lookup_is(x, 0, "ready") || es_lookup_is(x, 0, "leased") || es_lookup_is(x, 0, "started");
+}
+
+/* has_in_flight says whether a message of a lead's run of a campaign is on its way. */
+static bool
+has_in_flight(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *campaign, const pg_uuid_t *lead)
+{
+	Datum		key[] = {UUIDPGetDatum(lead), UUIDPGetDatum(tenant)};
+	EsLookup   *x = &l->flight;
+	bool		isnull;
 
 	for (bool found = es_lookup_find(x, key); found; found = es_lookup_next(x))
-		if (es_lookup_is(x, 0, "ready") || es_lookup_is(x, 0, "leased") || es_lookup_is(x, 0, "started"))
-		{
-			if (r != NULL)
-				run_add_send(r, es_lookup_instant(x, 1), sender_channel(es_lookup_text(x, 2)));
+		if (is_flying(x) && memcmp(DatumGetUUIDP(es_lookup_get(x, 3, &isnull)), campaign, UUID_LEN) == 0)
 			return true;
-		}
 	return false;
 }
 
@@ -447,11 +440,12 @@ find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
 		span = Max(span, r->campaign->caps[i].per);
 	find_sends(l, &t->id, &r->lead, r, now - span, now, dry_run);
 	if (l->live)
-		for (bool found = es_lookup_find(&l->runs, key); found; found = es_lookup_next(&l->runs))
-		{
-			find_in_flight(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->runs, 0, &isnull)), &r->lead, r);
-			others = true;
-		}
+		for (bool found = es_lookup_find(&l->flight, key); found; found = es_lookup_next(&l->flight))
+			if (is_flying(&l->flight))
+			{
+				run_add_send(r, es_lookup_instant(&l->flight, 1), sender_channel(es_lookup_text(&l->flight, 2)));
+				others = true;
+			}
 	for (bool found = es_lookup_find(&l->merged, key); found; found = es_lookup_next(&l->merged))
 	{
 		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, now - span, now, dry_run);
@@ -655,7 +649,7 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 			continue;
 		r->variant = variant_of(r);
 		find_lead(&l, t, channels[r->queue->channel], kinds[r->queue->channel], r, now);
-		r->in_flight = l.live && find_in_flight(&l, &t->id, &r->campaign->id, &r->lead, NULL);
+		r->in_flight = l.live && has_in_flight(&l, &t->id, &r->campaign->id, &r->lead);
 		if (r->campaign->ncaps > 0)
 			find_capped(&l, t, r, now);
 	}

@@ -119,6 +119,8 @@ CREATE FUNCTION pg_temp.twice() RETURNS text LANGUAGE sql AS $$ SELECT pg_temp.w
   INSERT INTO entrestate.sender_intents (tenant_id, campaign_id, lead_id, step, attempt, status, mode, channel, provider, template_id, template_version, not_before, started_at, final_at, created_at)
   SELECT tenant_id, campaign_id, lead_id, 2, attempt, status, mode, channel, provider, template_id, template_version, not_before, started_at, final_at, created_at
   FROM entrestate.sender_intents WHERE step = 1 ORDER BY lead_id DESC LIMIT 1; ALTER TABLE entrestate.sender_intents ENABLE TRIGGER USER', 3) $$;
+SELECT is(pg_temp.with($$CREATE TRIGGER z_last BEFORE INSERT ON entrestate.sender_intents FOR EACH ROW EXECUTE FUNCTION public.change('{"status": "started"}')$$, 3),
+  '23514: new row for relation "sender_intents" violates check constraint "sender_intents_check"', 'what is on its way is not final: sender_intents_flight has it');
 SELECT is(pg_temp.twice(), '23505: duplicate key value violates unique constraint "sender_intents_pkey"', 'one intent for a run, a step and an attempt');
 
 -- columns that came and went: the partitions of before have others than those of after

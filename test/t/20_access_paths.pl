@@ -243,6 +243,8 @@ my @queries = (
       WHERE campaign_id = :campaign AND status = 'published' ORDER BY updated_at DESC", 20 ],
   [ "a step's intent", 'SELECT * FROM entrestate.sender_intents WHERE campaign_id = :campaign AND lead_id = :lead AND step = 0',
     20, 'sender_intents_pkey' ],
+  [ "a lead's messages on their way", "SELECT * FROM entrestate.sender_intents WHERE lead_id = :lead AND final_at IS NULL AND status <> 'unknown'",
+    20, 'sender_intents_flight' ],
   [ 'what is to be sent', "SELECT * FROM entrestate.sender_intents WHERE status IN ('ready', 'leased', 'started')
       ORDER BY not_before LIMIT 50", 300, 'sender_intents_open' ],
   [ 'the feed', 'SELECT * FROM entrestate.activity_events ORDER BY recorded_at DESC, id DESC LIMIT 50', 300, 'activity_events_.*pkey' ],
@@ -418,7 +420,7 @@ my %app = (
   member_update => [ "SELECT entrestate.member_add('someone'), entrestate.member_update('someone', 'viewer')", 800 ],
   member_contact_set => [ "SELECT entrestate.member_contact_set('owner', 'email', 'owner\@example.com')", 500 ],
   member_remove => [ "SELECT entrestate.member_add('someone'), entrestate.member_remove('someone')", 800 ],
-  delivery_report => [ "SELECT entrestate.delivery_report(i.campaign_id, i.lead_id, 0, 0, 'opened') FROM (SELECT x.campaign_id, x.lead_id FROM entrestate.sender_intents x WHERE x.campaign_id = :campaign AND x.status = 'sent' ORDER BY x.tenant_id, x.campaign_id, x.lead_id LIMIT 1) i", 1000 ],
+  delivery_report => [ "SELECT entrestate.delivery_report(i.campaign_id, i.lead_id, 0, 0, 'opened') FROM (SELECT x.campaign_id, x.lead_id FROM entrestate.sender_intents x WHERE x.campaign_id = :campaign AND x.status = 'sent' ORDER BY x.tenant_id, x.campaign_id, x.step, x.lead_id LIMIT 1) i", 1000 ],
   sandbox_set => [ 'SELECT entrestate.sandbox_set(1)', 500 ],
   sender_test_send => [ "SELECT m, (entrestate.sender_test_send(:campaign, 1, 0)).outcome FROM entrestate.member_contact_set('owner', 'email', 'owner\@example.com') m", 1500 ],
   sender_test_list => [ 'SELECT count(*) FROM entrestate.sender_test_list(:campaign)', 200 ],
