@@ -427,6 +427,7 @@ batch_write(Batch *b)
 	static EsPlan voids = {
 		"UPDATE entrestate.sender_intents i SET status = 'voided', final_at = $2,"
 		" message = NULL, leased_until = NULL FROM (SELECT x.ctid AS at FROM new_rows AS v(c, l)"
+		/* ready or leased, in the words of sender_intents_flight */
 		"  CROSS JOIN LATERAL (SELECT y.ctid FROM entrestate.sender_intents y WHERE y.tenant_id = $1"
 		"   AND y.campaign_id = v.c AND y.lead_id = v.l AND y.final_at IS NULL AND y.status <> ALL ('{started,unknown}') OFFSET 0) x OFFSET 0) u"
 		" WHERE i.ctid = u.at AND i.tenant_id = $1",

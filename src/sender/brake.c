@@ -48,6 +48,7 @@ sender_brake(PG_FUNCTION_ARGS)
 		" JOIN entrestate.campaigns k ON k.tenant_id = $1 AND k.campaign_id = r.campaign_id"
 		" JOIN entrestate.sender_sequences q ON q.tenant_id = $1 AND q.campaign_id = r.campaign_id AND q.version = r.version"
 		" LEFT JOIN entrestate.lead_scores g ON g.tenant_id = $1 AND g.lead_id = r.lead_id"
+		/* started, in the words of sender_intents_flight */
 		" WHERE NOT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = $1 AND i.campaign_id = r.campaign_id"
 		"  AND i.lead_id = r.lead_id AND i.final_at IS NULL AND i.status <> ALL ('{ready,leased,unknown}'))"
 		" ORDER BY r.lead_id, r.next_at, r.campaign_id", 2, {UUIDOID, UUIDARRAYOID}};

@@ -217,7 +217,8 @@ BEGIN
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = u.id OFFSET 0) r
     CROSS JOIN LATERAL (SELECT * FROM entrestate.leads x WHERE x.tenant_id = t AND x.lead_id = u.id OFFSET 0) l
     CROSS JOIN LATERAL (SELECT * FROM entrestate.sender_sequences x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.version = r.version OFFSET 0) q
-    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = ANY (messaged) AND i.lead_id = u.id) AS sent OFFSET 0) m
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM unnest(messaged) AS n(step) CROSS JOIN LATERAL (SELECT FROM entrestate.sender_intents i
+        WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = n.step AND i.lead_id = u.id OFFSET 0) x) AS sent OFFSET 0) m
     LEFT JOIN LATERAL (SELECT * FROM entrestate.lead_attributions x WHERE x.tenant_id = t AND x.lead_id = u.id AND x.campaign_id = campaign OFFSET 0) a ON true
     WHERE r.mode = 'dry_run' AND r.sent_steps = 0 AND r.status IN ('pending', 'running', 'done') AND r.stopped_by IS NULL
       AND entrestate.lead_blocked(l.handoff_open, l.status, l.merged_into, l.opted_out_at, l.complained_at, l.erasure_requested_at, l.hot_at, was.brake_index) IS NULL
@@ -248,7 +249,8 @@ BEGIN
       next_at = greatest(r.next_at, at), first_due_at = greatest(r.next_at, at)
     FROM (SELECT w.it FROM unnest(rehearsed) AS v(id)
       CROSS JOIN LATERAL (SELECT x.ctid AS it FROM entrestate.sender_runs x WHERE x.tenant_id = t AND x.campaign_id = campaign AND x.lead_id = v.id OFFSET 0) w
-      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM entrestate.sender_intents i WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = ANY (messaged) AND i.lead_id = v.id) AS sent OFFSET 0) m
+      CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM unnest(messaged) AS n(step) CROSS JOIN LATERAL (SELECT FROM entrestate.sender_intents i
+        WHERE i.tenant_id = t AND i.campaign_id = campaign AND i.step = n.step AND i.lead_id = v.id OFFSET 0) x) AS sent OFFSET 0) m
       WHERE m.sent OFFSET 0) u
     WHERE r.ctid = u.it AND r.tenant_id = t AND r.mode = 'dry_run' AND r.status IN ('pending', 'running')
     RETURNING r.lead_id)

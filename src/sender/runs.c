@@ -357,25 +357,27 @@ by_time(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* is_flying says whether the message that was found is still on its way. */
-static bool
-is_flying(EsLookup *x)
+/*
+ * find_flight finds what is on its way for a lead, of whichever campaign: whether
+ * it is the run's, and each as a send, where caps count them.
+ */
+static void
+find_flight(Lookups *l, const Tenant *t, Run *r)
 {
-	return es_lookup_is(x, 0, "ready") || es_lookup_is(x, 0, "leased") || es_lookup_is(x, 0, "started");
-}
-
-/* has_in_flight says whether a message of a lead's run of a campaign is on its way. */
-static bool
-has_in_flight(Lookups *l, const pg_uuid_t *tenant, const pg_uuid_t *campaign, const pg_uuid_t *lead)
-{
-	Datum		key[] = {UUIDPGetDatum(lead), UUIDPGetDatum(tenant)};
+	Datum		key[] = {UUIDPGetDatum(&r->lead), UUIDPGetDatum(&t->id)};
 	EsLookup   *x = &l->flight;
 	bool		isnull;
 
 	for (bool found = es_lookup_find(x, key); found; found = es_lookup_next(x))
-		if (is_flying(x) && memcmp(DatumGetUUIDP(es_lookup_get(x, 3, &isnull)), campaign, UUID_LEN) == 0)
-			return true;
-	return false;
+	{
+		/* the only outcome that is not final */
+		if (es_lookup_is(x, 0, "unknown"))
+			continue;
+		if (memcmp(DatumGetUUIDP(es_lookup_get(x, 3, &isnull)), &r->campaign->id, UUID_LEN) == 0)
+			r->in_flight = true;
+		if (r->campaign->ncaps > 0)
+			run_add_send(r, es_lookup_instant(x, 1), sender_channel(es_lookup_text(x, 2)));
+	}
 }
 
 /* find_sends adds what a lead was sent from "since" on and until "until", or may
@@ -433,19 +435,12 @@ find_capped(Lookups *l, const Tenant *t, Run *r, TimestampTz now)
 	bool		dry_run = t->dry_run || r->campaign->dry_run;
 	bool		email = r->queue->channel == CHANNEL_EMAIL;
 	int64		span = 0;
-	bool		others = false;
+	bool		others = r->nsends > 0;	/* what is on its way */
 	bool		isnull;
 
 	for (int i = 0; i < r->campaign->ncaps; i++)
 		span = Max(span, r->campaign->caps[i].per);
 	find_sends(l, &t->id, &r->lead, r, now - span, now, dry_run);
-	if (l->live)
-		for (bool found = es_lookup_find(&l->flight, key); found; found = es_lookup_next(&l->flight))
-			if (is_flying(&l->flight))
-			{
-				run_add_send(r, es_lookup_instant(&l->flight, 1), sender_channel(es_lookup_text(&l->flight, 2)));
-				others = true;
-			}
 	for (bool found = es_lookup_find(&l->merged, key); found; found = es_lookup_next(&l->merged))
 	{
 		find_sends(l, &t->id, DatumGetUUIDP(es_lookup_get(&l->merged, 0, &isnull)), r, now - span, now, dry_run);
@@ -649,7 +644,8 @@ load_runs(const Tenant *t, const Queue *queues, int nqueues, TimestampTz now, Ru
 			continue;
 		r->variant = variant_of(r);
 		find_lead(&l, t, channels[r->queue->channel], kinds[r->queue->channel], r, now);
-		r->in_flight = l.live && has_in_flight(&l, &t->id, &r->campaign->id, &r->lead);
+		if (l.live)
+			find_flight(&l, t, r);
 		if (r->campaign->ncaps > 0)
 			find_capped(&l, t, r, now);
 	}
